@@ -1,0 +1,82 @@
+# Two commands do everything from a fresh clone:  make figures  and  make test.
+# They need make, Python 3.11 and a package index; the environment is built once, in .venv.
+
+# The interpreter that makes the environment: the first on the PATH that is a Python 3.11, looked
+# for once and only when an environment is to be made.
+is_311 = $(1) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
+try = $(if $(shell $(call is_311,$(1)) 2>/dev/null && echo yes),$(1))
+FOUND = $(or $(call try,python3.11),$(call try,python3),$(call try,python))
+PYTHON ?= $(eval PYTHON := $(FOUND))$(PYTHON)
+
+# GPU=1 takes the environment with JAX for CUDA instead; it stands beside the other one.
+GPU ?=
+VENV := $(if $(GPU),.venv-gpu,.venv)
+LOCKS := envs/requirements-build.txt envs/requirements.txt
+LOCKS += $(if $(GPU),envs/requirements-gpu.txt)
+DATA_LOCKS := envs/requirements-build.txt envs/requirements-data.txt
+
+# An environment is whole when its stamp exists: written last, and named after the locks and the
+# folder, so that neither a half-made, an outdated nor a moved environment is taken for good.
+stamp = $(1)/.complete-$(shell { cat $(2); pwd -P; } | cksum | cut -d ' ' -f 1)
+STAMP := $(call stamp,$(VENV),$(LOCKS))
+DATA_STAMP := $(call stamp,.venv-data,$(DATA_LOCKS))
+
+# Nothing that is installed elsewhere may leak in.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
+export PYTHONNOUSERSITE := 1
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+ACTIVATE = . $(VENV)/bin/activate
+
+# Every file is checked against its hash. Two requirements have no wheel; they are built with the
+# hash-locked setuptools, not with one fetched for the occasion.
+PIP_INSTALL = -m pip install --quiet --no-deps --no-build-isolation --require-hashes \
+	--only-binary :all: --no-binary promise,connection-pool
+
+# The paper's data sets, prepared in .venv-data, the one environment with TensorFlow. What is in
+# TFDS_DATA_DIR already stays as it is.
+PREPARE = from samedge import errors, prepared; errors.run_script(lambda: [prepared.open_splits(\
+	name, ()) for name in ("mnist", "cifar10", "tiny_shakespeare")])
+
+.DEFAULT_GOAL := help
+.PHONY: help figures test run lint environment tfds lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' Makefile
+
+figures: $(STAMP)  ## run the default experiment: data, training, cubes, sixteen figures
+	$(ACTIVATE) && snakemake --cores all --resources gpu=1
+
+test: $(STAMP)  ## run all tests
+	$(ACTIVATE) && python -m pytest
+
+run: $(STAMP)  ## snakemake with your arguments: make run ARGS="--cores all --resources gpu=1 figure_04"
+	$(ACTIVATE) && snakemake $(ARGS)
+
+lint: $(STAMP)  ## check style and workflow
+	$(ACTIVATE) && ruff check .
+	$(ACTIVATE) && ruff format --check .
+	$(ACTIVATE) && snakefmt --check Snakefile workflow
+	$(ACTIVATE) && snakemake --lint
+
+environment: $(STAMP)  ## build the environment; GPU=1, here and above: the one with CUDA
+	@echo "Ready. Enter it with: source $(VENV)/bin/activate"
+
+tfds: $(DATA_STAMP)  ## fetch the paper's data into TFDS_DATA_DIR, for "source: tfds"
+	PYTHONPATH=workflow/scripts .venv-data/bin/python -c '$(PREPARE)'
+
+$(DATA_STAMP): LOCKS := $(DATA_LOCKS)
+$(STAMP) $(DATA_STAMP):
+	@$(call is_311,$(or $(PYTHON),false)) || { echo "error: Python 3.11 is needed, \
+	and '$(PYTHON)' is not one; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Building $(@D) with $(PYTHON) from $(LOCKS); this takes some minutes"
+	$(PYTHON) -m venv --clear $(@D)
+	for lock in $(LOCKS); do $(@D)/bin/python $(PIP_INSTALL) -r $$lock || exit 1; done
+	$(@D)/bin/python -m pip check
+	touch $@
+
+lock: $(STAMP)  ## write envs/ anew from envs/*.in; UPGRADE=1: with the newest versions
+	$(ACTIVATE) && python envs/write_environments.py $(if $(UPGRADE),--upgrade)
+
+clean:  ## remove the environments (results stay)
+	rm -rf .venv .venv-gpu .venv-data
