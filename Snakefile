@@ -1,0 +1,45 @@
+# Sharpness-Aware Minimization and the edge of stability, from data to figures.
+#
+#   snakemake --cores all --resources gpu=1                 the configured experiment
+#   snakemake --cores all --resources gpu=1 figure_04       one figure and what it needs
+#   snakemake --cores all --resources gpu=1 --configfile config/paper.yaml
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/collect.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        [figure_paths(number) for number in DRAWN],
+        expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
+        expand(f"{RESULTS}/cubes/{{task}}.converged.nc", task=TASKS),
+        supplement_paths(),
+
+
+rule supplement:
+    localrule: True
+    input:
+        supplement_paths(),
+
+
+for number in DRAWN:
+
+    rule:
+        name:
+            f"figure_{number}"
+        localrule: True
+        input:
+            figure_paths(number),

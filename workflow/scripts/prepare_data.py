@@ -1,0 +1,50 @@
+"""Write the checksummed data file of one task, from sample data or from TensorFlow Datasets."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from samedge.datasets import write_data
+from samedge.errors import run_script
+from samedge.sources import Request, prepare
+
+
+def count(text: str) -> int | None:
+    """Read a number of examples; "all" means None."""
+    return None if text == "all" else int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prepare one data set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, help="name in the registry of data sets")
+    parser.add_argument("--source", required=True, choices=("sample", "tfds"))
+    for split in ("train", "test"):
+        parser.add_argument(
+            f"--{split}-examples",
+            required=True,
+            type=count,
+            metavar="N",
+            help="images, or characters of text; 'all' for all",
+        )
+    parser.add_argument("--archive", type=Path, help="the archive that serves the sample data")
+    parser.add_argument("--output", required=True, type=Path, help="the data file to write")
+    options = parser.parse_args(arguments)
+    arrays, attributes = prepare(
+        Request(
+            name=options.dataset,
+            source=options.source,
+            train_examples=options.train_examples,
+            test_examples=options.test_examples,
+            archive=options.archive,
+        )
+    )
+    checksum = write_data(options.output, arrays, attributes)
+    print(f"{options.output}: {attributes['description']}")
+    for name, array in arrays.items():
+        print(f"  {name}: {array.dtype} {array.shape}")
+    print(f"  SHA-256 {checksum}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,269 @@
+"""Read, merge and validate the configuration of an experiment; no JAX, no Snakemake."""
+
+import copy
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from samedge import settings
+from samedge.errors import UserError, nearest
+from samedge.registry import declared
+
+PACKAGE = Path(__file__).parent
+SCHEMA = PACKAGE.parents[1] / "schemas" / "config.schema.yaml"
+
+# Which module registers what a key of a task names.
+REGISTRIES = {
+    "kind": "problems.py",
+    "dataset.name": "sources.py",
+    "model.name": "models.py",
+    "loss.name": "losses.py",
+    "update.name": "sam.py",
+}
+
+# YAML 1.1 reads 1e-3 as a string and 1.0e-3 as a number; both are meant as numbers.
+EXPONENT_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+
+
+def load(paths: Sequence[Path]) -> settings.Experiment:
+    """Read configuration files, each over the ones before it, and validate the whole.
+
+    Raises
+    ------
+    UserError
+        For a file that is missing or not YAML, or a configuration that :func:`validate` refuses.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not valid YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: must hold keys and values, found {type(values).__name__}")
+        merged = _merge(merged, values)
+    return validate(merged, " + ".join(str(path) for path in paths))
+
+
+def validate(config: Mapping[str, Any], where: str = "configuration") -> settings.Experiment:
+    """Check a merged configuration against the schema and its own cross-references.
+
+    Parameters
+    ----------
+    config
+        The plain mapping, as YAML gives it.
+    where
+        Name of the file or files, for messages.
+
+    Raises
+    ------
+    UserError
+        Naming every key that is wrong, what was found there, and what would be right.
+    """
+    plain = _plain_numbers(copy.deepcopy(dict(config)))
+    if isinstance(plain.get("tasks"), dict):
+        plain["tasks"] = {name: task for name, task in plain["tasks"].items() if task is not None}
+    problems = [*_non_finite(plain, ())] or [*_schema_problems(plain)]
+    if not problems:
+        problems = [*_cross_problems(plain)]
+    if problems:
+        raise UserError("\n  ".join([f"{where} is not a valid experiment:", *problems]))
+    return _experiment(plain)
+
+
+def _merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings as Snakemake's --configfile does: lists are replaced whole."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _plain_numbers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_numbers(item) for item in value]
+    if isinstance(value, str) and EXPONENT_NUMBER.fullmatch(value):
+        return float(value)
+    return value
+
+
+def _key(path: Sequence[Any]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".") or "top level"
+
+
+def _non_finite(value: Any, path: tuple[Any, ...]) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _non_finite(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _non_finite(item, (*path, index))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{_key(path)}: {value} is not a finite number"
+
+
+def _schema_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    validator = jsonschema.Draft202012Validator(schema)
+    for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
+        yield from _describe(error)
+
+
+def _describe(error: jsonschema.ValidationError) -> Iterator[str]:
+    """Turn a violation of the schema into lines that name the key and what would be right."""
+    key = _key(error.absolute_path)
+    about = error.schema.get("description")
+    meaning = f" ({' '.join(about.split())})" if about else ""
+    found = repr(error.instance)
+    if len(found) > 60:
+        found = f"{found[:60]}…"
+    match error.validator:
+        case "additionalProperties":
+            known = error.schema.get("properties", {})
+            patterns = error.schema.get("patternProperties", {})
+            for name in error.instance:
+                if name in known or any(re.search(p, str(name)) for p in patterns):
+                    continue
+                if patterns:
+                    yield (
+                        f"{key}: '{name}' cannot name a task: lower-case letters, digits and "
+                        "underscores, the first a letter"
+                    )
+                else:
+                    hint = nearest(str(name), known) or f"; known: {', '.join(known)}"
+                    yield f"{key}: unknown key '{name}'{hint}"
+        case "required":
+            missing = [name for name in error.validator_value if name not in error.instance]
+            yield f"{key}: missing {', '.join(missing)}"
+        case "type":
+            wanted = error.validator_value
+            wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
+            yield f"{key}: found {found}, must be of type {wanted}{meaning}"
+        case "enum":
+            options = ", ".join(str(option) for option in error.validator_value)
+            hint = nearest(str(error.instance), map(str, error.validator_value))
+            yield f"{key}: found {found}, must be one of {options}{hint}{meaning}"
+        case "exclusiveMinimum":
+            yield f"{key}: found {found}, must be greater than {error.validator_value}{meaning}"
+        case "minimum" | "maximum":
+            bound = "least" if error.validator == "minimum" else "most"
+            yield f"{key}: found {found}, must be at {bound} {error.validator_value}{meaning}"
+        case "minItems" | "minProperties":
+            yield f"{key}: needs at least {error.validator_value} entry{meaning}"
+        case _:
+            yield f"{key}: found {found}: {error.message}{meaning}"
+
+
+def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what no schema can say: references between keys."""
+    yield from _duplicates("seeds", config["seeds"])
+    if config["curvature"]["max_products"] < 2 * config["curvature"]["eigenvalues"]:
+        yield "curvature.max_products: must be at least twice curvature.eigenvalues"
+    for name, task in config["tasks"].items():
+        prefix = f"tasks.{name}"
+        yield from _duplicates(f"{prefix}.eta", task["eta"])
+        yield from _duplicates(f"{prefix}.rho", task["rho"])
+        if task["figure_rho"] not in task["rho"]:
+            yield f"{prefix}.figure_rho: {task['figure_rho']} is not one of rho: {task['rho']}"
+        yield from _name_problems(prefix, task)
+        yield from _schedule_problems(prefix, task["budget"], task["checks"])
+        yield from _batch_problems(prefix, task)
+
+
+def _duplicates(key: str, values: Sequence[int | float]) -> Iterator[str]:
+    for value in sorted({value for value in values if values.count(value) > 1}):
+        yield f"{key}: {value} stands there {values.count(value)} times; list each value once"
+
+
+def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
+    for key, module in REGISTRIES.items():
+        name: Any = task
+        for part in key.split("."):
+            name = name[part]
+        known = declared(PACKAGE / module)
+        if name not in known:
+            hint = nearest(name, known)
+            yield (
+                f"{prefix}.{key}: unknown name '{name}'{hint} (registered in "
+                f"{module}: {', '.join(known)})"
+            )
+        elif key == "model.name":
+            accepted = known[name]
+            for option in task["model"]["settings"]:
+                if option not in accepted:
+                    hint = nearest(option, accepted) or f"; known: {', '.join(accepted)}"
+                    yield f"{prefix}.model.settings: unknown key '{option}'{hint}"
+
+
+def _schedule_problems(
+    prefix: str, budget: Mapping[str, Any], checks: Mapping[str, Any]
+) -> Iterator[str]:
+    if budget["steps"] is None and budget["hours"] is None:
+        yield f"{prefix}.budget: steps and hours are both null; give at least one"
+    if checks["spacing"] == "time":
+        if checks["minutes"] is None:
+            yield f"{prefix}.checks.minutes: null, but spacing: time needs the minutes between checks"
+        return
+    if checks["count"] is None:
+        yield f"{prefix}.checks.count: null, but spacing: {checks['spacing']} needs a count"
+    elif budget["steps"] is None:
+        yield (
+            f"{prefix}.budget.steps: null, but spacing: {checks['spacing']} is in steps; give "
+            "steps, or spacing: time"
+        )
+    elif checks["count"] > budget["steps"] + 1:
+        yield (
+            f"{prefix}.checks.count: {checks['count']} checks do not fit {budget['steps']} steps "
+            f"(at most {budget['steps'] + 1})"
+        )
+
+
+def _batch_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
+    examples, batch, microbatch = (
+        task["dataset"]["train_examples"] if task["kind"] == "images" else None,
+        task["batch_size"],
+        task["microbatch"],
+    )
+    if examples is not None and batch is not None and batch > examples:
+        yield f"{prefix}.batch_size: {batch} is more than dataset.train_examples, {examples}"
+    whole = batch or examples
+    if microbatch is not None and whole is not None and whole % microbatch:
+        yield f"{prefix}.microbatch: {microbatch} does not divide the batch of {whole} examples"
+
+
+def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
+    config = dict(config)
+    config["name"] = config.pop("experiment")
+    config["seeds"] = tuple(config["seeds"])
+    tasks = {}
+    for name, task in config["tasks"].items():
+        rhos = tuple(settings.decimal_string(rho) for rho in task["rho"])
+        drawn = Decimal(str(task["figure_rho"]))
+        tasks[name] = settings.build(
+            settings.TaskSettings,
+            task
+            | {
+                "eta": tuple(settings.decimal_string(eta) for eta in task["eta"]),
+                "rho": rhos,
+                "figure_rho": next(rho for rho in rhos if Decimal(rho) == drawn),
+            },
+        )
+    parts = {
+        "curvature": settings.CurvatureSettings,
+        "divergence": settings.DivergenceSettings,
+        "figures": settings.FigureSettings,
+    }
+    built = {key: settings.build(cls, config[key]) for key, cls in parts.items()}
+    return settings.Experiment(**(config | built | {"tasks": tasks}))

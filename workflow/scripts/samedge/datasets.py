@@ -1,0 +1,197 @@
+"""The data file that training reads, and what training makes of it: inputs, windows, minibatches.
+
+A data file is a NumPy archive (``.npz``) of a few arrays, their attributes and a SHA-256 checksum
+over both. Equal contents give equal bytes, and a damaged file is noticed when it is read.
+
+Images (attribute ``kind`` = "images"):
+    train_inputs uint8 (n, height, width, channels), train_labels uint8 (n,),
+    test_inputs and test_labels alike.
+Text (attribute ``kind`` = "characters"):
+    train_text uint8 (n,), test_text uint8 (m,): ASCII codes from 1 to 127.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from samedge.errors import UserError
+
+PIXEL_SCALE = 256
+PADDING = 0
+
+Attributes = Mapping[str, str | bool | int]
+
+# The two entries of a data file beside its arrays; arrays may not take these names.
+_ATTRIBUTES = "attributes"
+_CHECKSUM = "checksum"
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What a data file holds.
+
+    Attributes
+    ----------
+    arrays : the arrays by name, as listed at the top of this module
+    attributes : name, kind ("images" or "characters"), source, stand_in, description (one line,
+        for captions) and origin
+    checksum : SHA-256 (hexadecimal) over arrays and attributes
+    """
+
+    arrays: dict[str, np.ndarray]
+    attributes: dict[str, str | bool | int]
+    checksum: str
+
+
+def checksum(arrays: Mapping[str, np.ndarray], attributes: Attributes) -> str:
+    """Return the SHA-256 (hexadecimal) over names, types, shapes and contents, and attributes."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    digest.update(json.dumps(dict(attributes), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def write_data(path: Path | str, arrays: Mapping[str, np.ndarray], attributes: Attributes) -> str:
+    """Write a data file and return its checksum.
+
+    The file appears whole or not at all, and equal contents give equal bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = checksum(arrays, attributes)
+    text = json.dumps(dict(attributes), sort_keys=True)
+    entries = {**arrays, _ATTRIBUTES: np.array(text), _CHECKSUM: np.array(digest)}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, **entries)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return digest
+
+
+def read_data(path: Path | str) -> TaskData:
+    """Read a data file and verify its checksum.
+
+    Raises
+    ------
+    UserError : if the file is missing, is no data file, or is damaged
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"the data file {path} is missing; the rule prepare_data writes it")
+    remedy = "delete it and let the rule prepare_data write it again"
+    try:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            entries = {name: file[name] for name in file.files}
+        attributes = json.loads(str(entries.pop(_ATTRIBUTES)))
+        expected = str(entries.pop(_CHECKSUM))
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is damaged or is no data file of samedge ({error}); {remedy}"
+        ) from error
+    found = checksum(entries, attributes)
+    if found != expected:
+        raise UserError(
+            f"{path} is damaged: its contents have the SHA-256 {found}, it states {expected}; "
+            f"{remedy}"
+        )
+    return TaskData(entries, attributes, expected)
+
+
+def image_arrays(data: TaskData) -> dict[str, np.ndarray]:
+    """Scale and centre images: pixels / 256 minus the mean training image.
+
+    The mean is over the training images in the file, pixel by pixel, and centres the test images
+    too.
+
+    Returns
+    -------
+    train_inputs, test_inputs : float32 (n, height, width, channels)
+    train_labels, test_labels : int32 (n,)
+    """
+    arrays = data.arrays
+    mean = arrays["train_inputs"].mean(axis=0, dtype=np.float64) / PIXEL_SCALE
+    centred = {}
+    for split in ("train", "test"):
+        pixels = arrays[f"{split}_inputs"].astype(np.float32)
+        pixels /= np.float32(PIXEL_SCALE)
+        pixels -= mean.astype(np.float32)
+        centred[f"{split}_inputs"] = pixels
+        centred[f"{split}_labels"] = arrays[f"{split}_labels"].astype(np.int32)
+    return centred
+
+
+def character_windows(text: np.ndarray, sequence_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a text into consecutive windows of ``sequence_length + 1`` characters.
+
+    Parameters
+    ----------
+    text : (n,) character codes; 0 is the padding token and does not occur
+    sequence_length : L, the number of characters that the model sees at once
+
+    Returns
+    -------
+    inputs : int32 (windows, L), each window without its last character
+    targets : int32 (windows, L), each window without its first character; the last window is
+        padded with 0
+    """
+    width = sequence_length + 1
+    windows = -(-len(text) // width)
+    padded = np.full(windows * width, PADDING, dtype=np.int32)
+    padded[: len(text)] = text
+    padded = padded.reshape(windows, width)
+    return padded[:, :-1].copy(), padded[:, 1:].copy()
+
+
+@dataclass(frozen=True)
+class Minibatches:
+    """The minibatches of every step of a run, a function of the seed and the step only.
+
+    An epoch is a permutation of the examples cut into ``examples // batch_size`` minibatches; the
+    examples that are left over sit that epoch out.
+    """
+
+    examples: int
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= self.examples:
+            raise UserError(
+                f"batch_size: {self.batch_size} is not between 1 and {self.examples}, the number "
+                "of training examples (images, or windows of text)"
+            )
+
+    @property
+    def per_epoch(self) -> int:
+        """Return the number of minibatches in an epoch."""
+        return self.examples // self.batch_size
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """Return the minibatches of an epoch, int32 (per_epoch, batch_size)."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
+        kept = order[: self.per_epoch * self.batch_size]
+        return kept.reshape(self.per_epoch, self.batch_size).astype(np.int32)
+
+    def indices(self, first_step: int, count: int) -> np.ndarray:
+        """Return the examples of steps ``first_step`` and on, int32 (count, batch_size)."""
+        if count == 0:
+            return np.empty((0, self.batch_size), dtype=np.int32)
+        first_epoch, offset = divmod(first_step, self.per_epoch)
+        last_epoch = (first_step + count - 1) // self.per_epoch
+        epochs = [self.epoch(epoch) for epoch in range(first_epoch, last_epoch + 1)]
+        return np.concatenate(epochs)[offset : offset + count]

@@ -1,0 +1,244 @@
+"""What one panel of a figure shows: one run, or a few, on one Matplotlib axes.
+
+Every function takes runs as datasets reduced to a single eta, rho and seed (dims ``check, rank``)
+and draws on the axes it is given; layout, titles and legends are :mod:`samedge.figures`'s.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
+
+from samedge import records
+
+BLUE, VERMILION, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
+RANK_STYLES = ((BLUE, "-", "o"), (GREEN, "-", "s"), (SKY, "-", "^"))
+#: How the legend calls an eigenvalue (the rank follows), and one that was not solved for.
+EIGENVALUE = r"$|\lambda_"
+UNSOLVED = "residual above tolerance"
+#: The dashes of the two edges interlock, so that both can be seen where they are one line.
+SAM_EDGE = {"color": VERMILION, "linestyle": (0, (4, 4)), "linewidth": 1.5}
+GD_EDGE = {"color": "black", "linestyle": (4, (4, 4)), "linewidth": 1.1}
+FIRST = {"color": BLUE, "linestyle": "-", "marker": "o"}
+SECOND = {"color": VERMILION, "linestyle": (0, (5, 1.5)), "marker": "s"}
+LOSS_STYLES = (FIRST, SECOND)
+ALIGNMENTS = (
+    ("gradient_alignment", "gradient", FIRST),
+    ("sam_gradient_alignment", "SAM gradient", SECOND),
+)
+GRADIENT_NORMS = (
+    ("gradient_norm", "gradient", FIRST),
+    ("sam_gradient_norm", "SAM gradient", SECOND),
+)
+SPECTRUM_ENDS = (
+    ("largest_eigenvalue", "largest eigenvalue", FIRST),
+    ("smallest_eigenvalue", "smallest eigenvalue", SECOND),
+)
+#: Checks before this fraction of a run's steps are its transient; axes are scaled on the rest.
+TRANSIENT = 0.05
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """The quantity on x: a variable of the cube, what to multiply it by, and the axis label."""
+
+    variable: str
+    factor: float
+    label: str
+
+    def of(self, run: xr.Dataset) -> np.ndarray:
+        """Return x at every check of a run, in the unit of the label."""
+        return run[self.variable].values * self.factor
+
+
+def time_axis(cube: xr.Dataset, variable: str) -> TimeAxis:
+    """Return the x axis for a cube, time in the unit (s, min, h) that suits its longest run."""
+    if variable == "step":
+        return TimeAxis(variable, 1.0, "Optimiser step")
+    times = cube[variable].values
+    longest = np.nanmax(times) if np.isfinite(times).any() else 0.0
+    unit, seconds = "s", 1.0
+    if longest >= 120:
+        unit, seconds = ("min", 60.0) if longest < 7200 else ("h", 3600.0)
+    return TimeAxis(variable, 1.0 / seconds, f"Training time ({unit})")
+
+
+def measured(run: xr.Dataset) -> xr.Dataset:
+    """Return the run's checks without the padding."""
+    return run.isel(check=np.isfinite(run["step"].values))
+
+
+def eigenvalues(ax: Axes, run: xr.Dataset, time: TimeAxis, gd_edge: bool, alpha: float) -> None:
+    """Draw the magnitudes of the largest eigenvalues and the SAM edge; 2/eta if ``gd_edge``.
+
+    An eigenvalue whose residual stayed above the tolerance is an open marker.
+    """
+    run = measured(run)
+    x = time.of(run)
+    # Smallest rank last, so that the operator norm lies on top of the others.
+    for rank in reversed(range(run.sizes["rank"])):
+        color, dash, marker = RANK_STYLES[rank % len(RANK_STYLES)]
+        y = np.abs(run["eigenvalue"].values[:, rank])
+        solved = run["eigenvalue_converged"].values[:, rank] != 0
+        (line,) = ax.plot(
+            x,
+            y,
+            color=color,
+            linestyle=dash,
+            alpha=alpha,
+            zorder=3 - 0.1 * rank,
+            label=rf"{EIGENVALUE}{{{rank + 1}}}|$",
+            gid=f"eigenvalue {rank + 1}",
+        )
+        _mark(line, marker, np.flatnonzero(solved), rank)
+        if not solved.all():
+            ax.plot(
+                x[~solved],
+                y[~solved],
+                linestyle="none",
+                marker=marker,
+                color=color,
+                markerfacecolor="white",
+                alpha=alpha,
+                zorder=3.5,
+                label=UNSOLVED,
+                gid=f"not converged {rank + 1}",
+            )
+    ax.plot(
+        x,
+        run["sam_edge"].values,
+        **SAM_EDGE,
+        alpha=alpha,
+        zorder=4,
+        label="SAM edge",
+        gid="sam_edge",
+    )
+    if gd_edge:
+        edge = float(run["gd_edge"])
+        ax.axhline(edge, **GD_EDGE, zorder=4.1, label=r"$2/\eta$", gid="gd_edge")
+
+
+def loss(ax: Axes, run: xr.Dataset, time: TimeAxis, number: int, label: str, alpha: float) -> None:
+    """Draw the training loss of a run in the style of the ``number``-th of its panel."""
+    run = measured(run)
+    _line(ax, time.of(run), run["training_loss"].values, LOSS_STYLES[number], number, label, alpha)
+    _log_scale(ax)
+
+
+def alignments(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
+    """Draw how far gradient and SAM gradient align with the principal eigenvector, 0 to 1."""
+    run = measured(run)
+    for number, (name, label, style) in enumerate(ALIGNMENTS):
+        _line(ax, time.of(run), run[name].values, style, number, label, alpha)
+    ax.set_ylim(-0.02, 1.05)
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+
+
+def gradient_norms(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
+    """Draw the norms of the gradient and of the SAM gradient."""
+    run = measured(run)
+    for number, (name, label, style) in enumerate(GRADIENT_NORMS):
+        _line(ax, time.of(run), run[name].values, style, number, label, alpha)
+    _log_scale(ax)
+
+
+def spectrum_ends(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
+    """Draw the algebraically largest and smallest eigenvalue of the Hessian."""
+    run = measured(run)
+    for number, (name, label, style) in enumerate(SPECTRUM_ENDS):
+        _line(ax, time.of(run), run[name].values, style, number, label, alpha)
+    ax.axhline(0, color="0.45", linewidth=0.7)
+
+
+def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool) -> None:
+    """Set y limits by the edges and the settled eigenvalues; say how high a cut transient goes."""
+    settled, edges, everything = [], [], []
+    for run in map(measured, runs):
+        magnitudes = np.abs(run["eigenvalue"].values)
+        late = run["step"].values >= TRANSIENT * np.nanmax(run["step"].values, initial=0)
+        completed = int(run["status"]) == records.COMPLETED
+        settled.append(magnitudes[late] if completed else np.empty(0))
+        edges.append(run["sam_edge"].values[late])
+        everything.append(magnitudes)
+        if gd_edge:
+            edges.append(run["gd_edge"].values)
+    anchors = _finite(edges + settled)
+    if not (anchors > 0).any():
+        return
+    drawn = _finite(everything)
+    top = 1.2 * anchors.max()
+    if log:
+        low = _finite([drawn[drawn > 0], anchors[anchors > 0]])
+        top = 1.7 * max(anchors.max(), np.quantile(drawn, 0.99) if drawn.size else 0)
+        _log_scale(ax)
+        ax.set_ylim(max(0.7 * low.min(), 1e-4 * top), top)
+    else:
+        ax.set_ylim(0, top)
+    if drawn.size and drawn.max() > top:
+        ax.text(
+            0.03,
+            1.0,
+            rf"$\uparrow$ {drawn.max():.4g}",
+            transform=ax.transAxes,
+            ha="left",
+            va="top",
+            fontsize="small",
+            color="0.35",
+        )
+
+
+def note(ax: Axes, lines: list[str], empty: bool) -> None:
+    """Write in a panel how the runs ended that did not complete; an ``empty`` panel has no axes."""
+    x, y, across, up = (0.5, 0.5, "center", "center") if empty else (0.98, 0.96, "right", "top")
+    if empty:
+        ax.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
+        ax.grid(False)
+    ax.text(
+        x,
+        y,
+        "\n".join(lines),
+        transform=ax.transAxes,
+        ha=across,
+        va=up,
+        fontsize="small",
+        zorder=10,
+        bbox={"facecolor": "white", "edgecolor": "0.6", "linewidth": 0.6, "pad": 2.5, "alpha": 0.9},
+    )
+
+
+class PlainLogFormatter(LogFormatter):
+    """Labels of a logarithmic axis as numbers (2, 0.01, 1e-05), where Matplotlib wants a label."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label at ``x``, "" where there is to be none."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _log_scale(ax: Axes) -> None:
+    """Make y logarithmic, labelled between the powers of ten too where there are few of these."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(PlainLogFormatter())
+    ax.yaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(1.0, 0.4)))
+
+
+def _line(ax, x, y, style, number, label, alpha) -> None:
+    """Draw one marked line."""
+    (line,) = ax.plot(
+        x, y, color=style["color"], linestyle=style["linestyle"], alpha=alpha, label=label
+    )
+    _mark(line, style["marker"], np.arange(len(x)), number)
+
+
+def _mark(line, marker: str, eligible: np.ndarray, offset: int) -> None:
+    """Put about ten markers on a line, at points of ``eligible``, shifted by ``offset``."""
+    stride = max(1, len(eligible) // 10)
+    start = (offset * stride) // 3
+    line.set(marker=marker, markevery=[int(index) for index in eligible[start::stride]])
+
+
+def _finite(arrays: list[np.ndarray]) -> np.ndarray:
+    """Return the finite numbers of some arrays, as one flat array."""
+    flat = np.concatenate([np.empty(0), *(np.ravel(array) for array in arrays)])
+    return flat[np.isfinite(flat)]

@@ -1,0 +1,176 @@
+"""From a run's settings and data to a problem: parameters, loss, data on the device, test.
+
+How data become inputs and targets is looked up by the task's kind in :data:`TASKS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from samedge.datasets import TaskData, character_windows, image_arrays
+from samedge.errors import UserError
+from samedge.losses import LOSSES, MEANS_OVER_EXAMPLES, character_losses
+from samedge.models import MODELS
+from samedge.registry import Registry
+from samedge.settings import RunSettings
+
+TASKS = Registry("kind of task")
+
+CLASSES = 10
+VOCABULARY = 128  # ASCII
+TEST_BATCH = 100  # examples evaluated at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What training needs to know of a task.
+
+    Attributes
+    ----------
+    init
+        ``key -> params``.
+    loss
+        ``(params, inputs, targets) -> scalar``; one function object per problem, so that what is
+        compiled for it is compiled once.
+    train
+        All training inputs and targets, on the device.
+    test
+        ``params -> float``, the metric after the last step.
+    metric
+        ``"test_error"`` (share of wrong labels) or ``"test_loss"`` (nats per character).
+    """
+
+    init: Callable[[jax.Array], Any]
+    loss: Callable[[Any, jax.Array, jax.Array], jax.Array]
+    train: tuple[jax.Array, jax.Array]
+    test: Callable[[Any], float]
+    metric: str
+
+
+def build_problem(settings: RunSettings, data: TaskData) -> Problem:
+    """Build the problem of a run.
+
+    Raises
+    ------
+    UserError
+        For data of another task, an unknown name, model settings that do not fit, or a batch that
+        does not fit the data.
+    """
+    _require_same_data(settings, data)
+    problem = TASKS[settings.kind](settings, data)
+    examples = problem.train[0].shape[0]
+    batch = settings.batch_size or examples
+    if batch > examples:
+        raise UserError(
+            f"task {settings.task}: batch_size {batch} is more than the {examples} training examples"
+        )
+    if settings.microbatch is not None:
+        if batch % settings.microbatch:
+            raise UserError(
+                f"task {settings.task}: microbatch {settings.microbatch} does not divide the "
+                f"batch of {batch} examples"
+            )
+        if settings.loss.name not in MEANS_OVER_EXAMPLES:
+            raise UserError(
+                f"task {settings.task}: microbatch needs a loss that is a mean over examples, and "
+                f"{settings.loss.name} is not; set microbatch: null"
+            )
+    return problem
+
+
+@TASKS.register("images")
+def images(settings: RunSettings, data: TaskData) -> Problem:
+    """Images of ten classes: pixels/256 less the mean training image, one-hot targets."""
+    arrays = image_arrays(data)
+    model = _model(settings, CLASSES)
+    evaluate = LOSSES[settings.loss.name]
+    inputs = jnp.asarray(arrays["train_inputs"])
+    targets = jax.nn.one_hot(arrays["train_labels"], CLASSES, dtype=jnp.float32)
+
+    def loss(params: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
+        return evaluate(model.apply(params, inputs), targets)
+
+    @jax.jit
+    def wrong(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
+        def one(example: tuple[jax.Array, jax.Array]) -> jax.Array:
+            image, label = example
+            return jnp.argmax(model.apply(params, image[None])[0]) != label
+
+        return jnp.mean(
+            jax.lax.map(one, (inputs, labels), batch_size=TEST_BATCH), dtype=jnp.float32
+        )
+
+    return Problem(
+        init=lambda key: model.init(key, inputs[:1]),
+        loss=loss,
+        train=(inputs, targets),
+        test=lambda params: float(
+            wrong(params, jnp.asarray(arrays["test_inputs"]), jnp.asarray(arrays["test_labels"]))
+        ),
+        metric="test_error",
+    )
+
+
+@TASKS.register("characters")
+def characters(settings: RunSettings, data: TaskData) -> Problem:
+    """Consecutive windows of text; the target of each character is the next one."""
+    length = settings.model.settings.get("sequence_length")
+    if length is None:
+        raise UserError(f"task {settings.task}: kind characters needs a model with sequence_length")
+    inputs, targets = (jnp.asarray(x) for x in character_windows(data.arrays["train_text"], length))
+    test_windows = character_windows(data.arrays["test_text"], length)
+    model = _model(settings, VOCABULARY)
+    evaluate = LOSSES[settings.loss.name]
+
+    def loss(params: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
+        return evaluate(model.apply(params, inputs), targets)
+
+    @jax.jit
+    def totals(params: Any, inputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def one(window: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            tokens, following = window
+            return character_losses(model.apply(params, tokens[None])[0], following)
+
+        return jax.lax.map(one, (inputs, targets), batch_size=TEST_BATCH)
+
+    def test(params: Any) -> float:
+        total, count = totals(params, *(jnp.asarray(x) for x in test_windows))
+        return float(np.sum(total, dtype=np.float64) / np.sum(count, dtype=np.float64))
+
+    return Problem(
+        init=lambda key: model.init(key, inputs[:1]),
+        loss=loss,
+        train=(inputs, targets),
+        test=test,
+        metric="test_loss",
+    )
+
+
+def _require_same_data(settings: RunSettings, data: TaskData) -> None:
+    """Refuse a data file made for another task, source or subset than the run's."""
+    wanted, arrays = settings.dataset, data.arrays
+    suffix = "text" if "train_text" in arrays else "inputs"
+    found = {"name": data.attributes["name"], "source": data.attributes["source"]}
+    asked = {"name": wanted.name, "source": settings.source}
+    for part, count in (("train", wanted.train_examples), ("test", wanted.test_examples)):
+        if count is not None:
+            asked[f"{part}_examples"] = count
+            found[f"{part}_examples"] = len(arrays[f"{part}_{suffix}"])
+    if found != asked:
+        raise UserError(
+            f"task {settings.task}: the data file holds {found}, the run asks for {asked}; "
+            "prepare the data anew"
+        )
+
+
+def _model(settings: RunSettings, outputs: int) -> Any:
+    try:
+        return MODELS[settings.model.name](outputs, **settings.model.settings)
+    except TypeError as error:
+        raise UserError(
+            f"task {settings.task}: model.settings of {settings.model.name}: {error}"
+        ) from error

@@ -1,0 +1,353 @@
+"""The NetCDF schema: one table of variables; run files and cubes are built, written and read here.
+
+A *run file* holds one training job. A *cube* holds every run of a task. Both have the same
+variables with the dimensions ``eta, rho, seed, check, rank``; a run file is a cube whose ``eta``,
+``rho`` and ``seed`` have length 1. What was not measured is NaN (``-1`` for the one flag that
+cannot be NaN), never zero.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from samedge.edge import gd_edge
+from samedge.errors import UserError
+
+if TYPE_CHECKING:
+    from samedge.settings import RunSettings
+
+PER_ETA = ("eta",)
+PER_RUN = ("eta", "rho", "seed")
+PER_CHECK = (*PER_RUN, "check")
+PER_RANK = (*PER_CHECK, "rank")
+
+COMPLETED, DIVERGED, MISSING = 0, 1, 2
+STATUS = {"completed": COMPLETED, "diverged": DIVERGED, "missing": MISSING}
+TEST_METRICS = ("test_error", "test_loss")
+
+REFERENCES = (
+    "Long and Bartlett (2024), Sharpness-Aware Minimization and the Edge of Stability, "
+    "Journal of Machine Learning Research 25; this file's software: samedge"
+)
+#: Global attributes that the training job supplies; everything else is added here.
+ENVIRONMENT_ATTRIBUTES = (
+    "git_commit",
+    "package_versions",
+    "device",
+    "matmul_precision",
+    "data_source",
+    "data_description",
+    "data_stand_in",
+    "data_checksum",
+)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the schema: its dimensions, unit, meaning and the value of "not there"."""
+
+    name: str
+    dims: tuple[str, ...]
+    units: str
+    long_name: str
+    dtype: type = np.float64
+    fill: object = np.nan
+    flags: Mapping[str, int] = field(default_factory=dict)
+
+    def attributes(self) -> dict:
+        """Return the variable's NetCDF attributes, CF flags included."""
+        attributes = {"long_name": self.long_name}
+        if self.units:
+            attributes["units"] = self.units
+        if self.flags:
+            attributes["flag_values"] = np.array(list(self.flags.values()), self.dtype)
+            attributes["flag_meanings"] = " ".join(self.flags)
+        return attributes
+
+
+# Counts are kept as floats, exact up to 2**53, so that padding is NaN to every reader.
+_TABLE = (
+    Variable("step", PER_CHECK, "1", "optimiser steps taken before the check"),
+    Variable("training_time", PER_CHECK, "s", "time spent training, measuring left out"),
+    Variable("wall_time", PER_CHECK, "s", "time since the run began, measuring included"),
+    Variable("training_loss", PER_CHECK, "1", "training loss as trained"),
+    Variable("gradient_norm", PER_CHECK, "1", "norm of the gradient of the training loss"),
+    Variable("sam_gradient_norm", PER_CHECK, "1", "norm of the gradient that SAM steps along"),
+    Variable("sam_edge", PER_CHECK, "1", "SAM edge at the gradient norm; 2/eta at rho = 0"),
+    Variable("eigenvalue", PER_RANK, "1", "Hessian eigenvalues of largest magnitude, signed"),
+    Variable("eigenvalue_residual", PER_RANK, "1", "norm of H v - lambda v for unit v"),
+    Variable(
+        "eigenvalue_converged",
+        PER_RANK,
+        "",
+        "whether the residual met the tolerance",
+        dtype=np.int8,
+        fill=-1,
+        flags={"not_measured": -1, "not_converged": 0, "converged": 1},
+    ),
+    Variable("largest_eigenvalue", PER_CHECK, "1", "algebraically largest Hessian eigenvalue"),
+    Variable("smallest_eigenvalue", PER_CHECK, "1", "algebraically smallest Hessian eigenvalue"),
+    Variable(
+        "gradient_alignment",
+        PER_CHECK,
+        "1",
+        "absolute cosine of the gradient with the eigenvector of rank 1",
+    ),
+    Variable(
+        "sam_gradient_alignment",
+        PER_CHECK,
+        "1",
+        "absolute cosine of the SAM gradient with the eigenvector of rank 1",
+    ),
+    Variable("hessian_vector_products", PER_CHECK, "1", "Hessian-vector products of the check"),
+    Variable("gd_edge", PER_ETA, "1", "edge of stability of gradient descent, 2/eta"),
+    Variable("status", PER_RUN, "", "how the run ended", dtype=np.int8, fill=MISSING, flags=STATUS),
+    Variable("end_step", PER_RUN, "1", "optimiser steps taken when the run ended"),
+    Variable("end_reason", PER_RUN, "", "why the run ended", dtype=object, fill=""),
+    Variable("test_error", PER_RUN, "1", "fraction of test examples misclassified at the end"),
+    Variable("test_loss", PER_RUN, "1", "loss on the test set at the end"),
+)
+VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _TABLE}
+#: What a training job hands over at every check.
+CHECK_KEYS = tuple(v.name for v in _TABLE if v.dims in (PER_CHECK, PER_RANK))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: ``status`` is "completed" or "diverged"; ``step`` counts steps taken.
+
+    ``test_metric`` is the value of ``test_metric_name`` ("test_error" or "test_loss") after the
+    last step, NaN for a run that diverged.
+    """
+
+    status: str
+    step: int
+    reason: str
+    test_metric_name: str
+    test_metric: float
+
+    def __post_init__(self) -> None:
+        """Refuse a status or a metric that the schema does not know."""
+        if self.status not in ("completed", "diverged"):
+            raise ValueError(f"outcome status is 'completed' or 'diverged', not {self.status!r}")
+        if self.test_metric_name not in TEST_METRICS:
+            raise ValueError(f"test metric is one of {TEST_METRICS}, not {self.test_metric_name!r}")
+
+
+def variable_names(test_metrics: Iterable[str]) -> list[str]:
+    """Return every variable of the schema in order, with only these of the test metrics."""
+    wanted = set(test_metrics)
+    return [name for name in VARIABLES if name not in TEST_METRICS or name in wanted]
+
+
+def blank_values(names: Iterable[str], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return an array of "not there" for every named variable, shaped by ``sizes`` per dim."""
+    variables = (VARIABLES[name] for name in names)
+    return {
+        v.name: np.full([sizes[dim] for dim in v.dims], v.fill, dtype=v.dtype) for v in variables
+    }
+
+
+def assemble(
+    values: Mapping[str, np.ndarray],
+    eta: Sequence[str],
+    rho: Sequence[str],
+    seed: Sequence[int],
+    attributes: Mapping[str, object],
+) -> xr.Dataset:
+    """Return the cube with these values on the grid of these labels (decimal strings).
+
+    ``gd_edge`` is filled in from ``eta``; the coordinates ``eta`` and ``rho`` are the numbers,
+    ``eta_label`` and ``rho_label`` the spelling of the config.
+    """
+    eta_numbers = np.array([float(label) for label in eta], np.float64)
+    rho_numbers = np.array([float(label) for label in rho], np.float64)
+    checks, ranks = np.shape(values["eigenvalue"])[-2:]
+    coordinates = {
+        "eta": (("eta",), eta_numbers, {"long_name": "step size", "units": "1"}),
+        "rho": (("rho",), rho_numbers, {"long_name": "SAM radius; 0 is GD or SGD", "units": "1"}),
+        "seed": (("seed",), np.array(seed, np.int64), {"long_name": "random seed"}),
+        "check": (("check",), np.arange(checks), {"long_name": "number of the check"}),
+        "rank": (("rank",), np.arange(1, ranks + 1), {"long_name": "rank by magnitude"}),
+        "eta_label": (("eta",), np.array(eta, object), {"long_name": "eta as configured"}),
+        "rho_label": (("rho",), np.array(rho, object), {"long_name": "rho as configured"}),
+    }
+    filled = {**values, "gd_edge": np.array([gd_edge(number) for number in eta_numbers])}
+    data = {
+        name: (VARIABLES[name].dims, filled[name], VARIABLES[name].attributes())
+        for name in VARIABLES
+        if name in filled
+    }
+    return xr.Dataset(data, coordinates, dict(attributes))
+
+
+def run_dataset(
+    settings: "RunSettings",
+    checks: Sequence[Mapping[str, object]],
+    outcome: Outcome,
+    attributes: Mapping[str, object],
+) -> xr.Dataset:
+    """Return the run file of one training job.
+
+    Parameters
+    ----------
+    settings
+        Everything that determined the run; stored whole, as JSON.
+    checks
+        One mapping per check with exactly the keys :data:`CHECK_KEYS`: scalars, and arrays of
+        shape (k,) for the eigenvalues, their residuals and whether they converged.
+    outcome
+        How the run ended.
+    attributes
+        The global attributes named in :data:`ENVIRONMENT_ATTRIBUTES`.
+
+    Raises
+    ------
+    ValueError
+        If a check or ``attributes`` has other keys than these.
+    """
+    _require_keys("attributes", attributes, ENVIRONMENT_ATTRIBUTES)
+    for number, check in enumerate(checks):
+        _require_keys(f"check {number}", check, CHECK_KEYS)
+    ranks = len(np.atleast_1d(checks[0]["eigenvalue"])) if checks else 0
+    sizes = {"eta": 1, "rho": 1, "seed": 1, "check": len(checks), "rank": ranks}
+    values = blank_values(variable_names([outcome.test_metric_name]), sizes)
+    for name in CHECK_KEYS:
+        for number, check in enumerate(checks):
+            values[name][0, 0, 0, number] = np.asarray(check[name])
+    values["status"][:] = STATUS[outcome.status]
+    values["end_step"][:] = outcome.step
+    values["end_reason"][:] = outcome.reason
+    values[outcome.test_metric_name][:] = outcome.test_metric
+    name = f"{settings.task}, eta = {settings.eta}, rho = {settings.rho}, seed {settings.seed}"
+    return assemble(
+        values,
+        [settings.eta],
+        [settings.rho],
+        [settings.seed],
+        global_attributes(
+            f"Curvature along one training run: {name}",
+            "trained and measured by samedge",
+            settings.to_json(),
+            attributes,
+        ),
+    )
+
+
+def global_attributes(
+    title: str, history: str, settings: str, environment: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the global attributes of a run file or cube, always in the same order."""
+    return {
+        "Conventions": "CF-1.11",
+        "title": title,
+        "source": "Training runs measured by samedge with exact Hessian-vector products",
+        "history": history,
+        "references": REFERENCES,
+        "settings": settings,
+        **{name: _plain(environment[name]) for name in ENVIRONMENT_ATTRIBUTES},
+    }
+
+
+def write(dataset: xr.Dataset, path: str | os.PathLike) -> None:
+    """Write a run file or cube so that ``path`` is either absent, as it was, or whole.
+
+    The same dataset gives the same bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        dataset.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(dataset))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_cube(path: str | os.PathLike) -> xr.Dataset:
+    """Return the cube in ``path``, loaded, the file closed again.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, truncated, or not a cube of this schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with xr.open_dataset(path, engine="netcdf4", cache=False) as opened:
+            dataset = opened.load()
+    # A file cut short shows as any of these, depending on where the cut lies.
+    except (OSError, RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"{path}: truncated, or not a NetCDF file ({str(error).strip().splitlines()[0]})"
+        ) from error
+    problem = _schema_problem(dataset)
+    if problem:
+        raise UserError(f"{path}: not a run file or cube of samedge: {problem}")
+    return dataset
+
+
+def read_run(path: str | os.PathLike) -> xr.Dataset:
+    """Return the run file in ``path``, loaded.
+
+    Raises
+    ------
+    UserError
+        As :func:`read_cube`, and if the file holds more than one run.
+    """
+    dataset = read_cube(path)
+    if dataset["status"].size != 1:
+        raise UserError(
+            f"{path}: holds {dataset['status'].size} runs, a run file holds one; is it a cube?"
+        )
+    return dataset
+
+
+def settings_of(dataset: xr.Dataset) -> dict:
+    """Return the settings stored in a run file or cube, as a dictionary."""
+    return json.loads(dataset.attrs["settings"])
+
+
+def _require_keys(where: str, found: Mapping[str, object], wanted: Sequence[str]) -> None:
+    """Raise ValueError unless ``found`` has exactly the ``wanted`` keys."""
+    missing = [key for key in wanted if key not in found]
+    unknown = [key for key in found if key not in wanted]
+    if missing or unknown:
+        raise ValueError(f"{where}: missing keys {missing}, unknown keys {unknown}")
+
+
+def _plain(value: object) -> object:
+    """Return an attribute value in a type that NetCDF knows: text stays, truth becomes 0 or 1."""
+    return int(value) if isinstance(value, bool | np.bool_) else value
+
+
+def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
+    """Return how each variable is stored: the long ones compressed, coordinates never masked."""
+    encoding: dict[str, dict] = {name: {"_FillValue": None} for name in ("eta", "rho")}
+    for name in dataset.data_vars:
+        if "check" in VARIABLES[name].dims:
+            encoding[name] = {"zlib": True, "complevel": 4}
+        elif VARIABLES[name].dtype is np.float64:
+            encoding[name] = {"_FillValue": np.nan}
+    return encoding
+
+
+def _schema_problem(dataset: xr.Dataset) -> str:
+    """Return what keeps ``dataset`` from being a run file or cube, "" if nothing does."""
+    for name in variable_names([metric for metric in TEST_METRICS if metric in dataset]):
+        if name not in dataset:
+            return f"it has no variable '{name}'"
+        if dataset[name].dims != VARIABLES[name].dims:
+            return f"'{name}' has dimensions {dataset[name].dims}, not {VARIABLES[name].dims}"
+    for name in ("settings", *ENVIRONMENT_ATTRIBUTES):
+        if name not in dataset.attrs:
+            return f"it has no global attribute '{name}'"
+    return ""

@@ -1,0 +1,107 @@
+r"""Update rules as pure functions: SAM, and gradient descent as SAM with ``rho = 0``.
+
+One step of SAM (paper, equation 1) is
+:math:`w \leftarrow w - \eta\nabla\ell(w + \rho\nabla\ell(w)/\|\nabla\ell(w)\|)`.
+A rule says where the second gradient is taken, which optimizer applies it, and where its edge
+lies; training, cubes and figures take all three from the rule, looked up in :data:`RULES`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from samedge import edge
+from samedge.registry import Registry
+
+RULES = Registry("update rule")
+
+ValueAndGrad = Callable[[Any], tuple[jax.Array, Any]]
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """What distinguishes one update rule from another.
+
+    Attributes
+    ----------
+    perturb
+        ``(gradient, rho, epsilon) -> displacement`` at which the second gradient is taken.
+    optimizer
+        ``eta -> optax.GradientTransformation`` applied to the second gradient.
+    edge
+        ``(gradient_norm, eta, rho) -> float``, the curvature at which the rule turns unstable.
+    """
+
+    perturb: Callable[[Any, jax.Array, float], Any]
+    optimizer: Callable[[jax.Array], optax.GradientTransformation]
+    edge: Callable[[float, float, float], float]
+
+
+def _normalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
+    return optax.tree.scale(rho / (optax.tree.norm(gradient) + epsilon), gradient)
+
+
+def _unnormalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
+    del epsilon  # nothing is divided by
+    return optax.tree.scale(rho, gradient)
+
+
+@RULES.register("sam")
+def sam() -> UpdateRule:
+    """Return SAM as in the paper: a perturbation of length rho along the gradient, then SGD."""
+    return UpdateRule(perturb=_normalized, optimizer=optax.sgd, edge=edge.sam_edge)
+
+
+@RULES.register("unnormalized_sam")
+def unnormalized_sam() -> UpdateRule:
+    """Return SAM with the perturbation ``rho * gradient`` (Andriushchenko & Flammarion 2022)."""
+    return UpdateRule(
+        perturb=_unnormalized,
+        optimizer=optax.sgd,
+        edge=lambda gradient_norm, eta, rho: edge.unnormalized_sam_edge(eta, rho),
+    )
+
+
+def gradients(
+    rule: UpdateRule, value_and_grad: ValueAndGrad, params: Any, rho: jax.Array, epsilon: float
+) -> tuple[jax.Array, Any, Any]:
+    """Return the loss, its gradient at the parameters, and the gradient the rule steps along.
+
+    ``rho`` may be traced; at ``rho = 0`` the second gradient is the first and costs nothing.
+    """
+    loss, gradient = value_and_grad(params)
+
+    def ascended() -> Any:
+        displaced = optax.apply_updates(params, rule.perturb(gradient, rho, epsilon))
+        return value_and_grad(displaced)[1]
+
+    return loss, gradient, jax.lax.cond(rho > 0, ascended, lambda: gradient)
+
+
+def sam_gradient(
+    loss: Callable[..., jax.Array],
+    params: Any,
+    data: tuple[Any, ...],
+    rho: float | jax.Array,
+    epsilon: float = 1e-5,
+) -> tuple[Any, Any]:
+    r"""Return :math:`\nabla\ell(w)` and :math:`\nabla\ell(w + \rho\nabla\ell/(\|\nabla\ell\|+\epsilon))`.
+
+    Parameters
+    ----------
+    loss
+        ``loss(params, *data) -> scalar`` on any pytree of parameters.
+    params, data
+        The point and the rest of the arguments.
+    rho, epsilon
+        Radius of the perturbation (paper, equation 1), and what is added to the norm it divides by.
+    """
+    value_and_grad = jax.value_and_grad(lambda point: loss(point, *data))
+    _, gradient, ascended = gradients(
+        sam(), value_and_grad, params, jnp.asarray(rho, jnp.float32), epsilon
+    )
+    return gradient, ascended

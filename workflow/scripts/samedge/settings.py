@@ -1,0 +1,207 @@
+"""Frozen settings: everything that determines a run, and the grid of runs of an experiment.
+
+Learning rates and radii are kept as the decimal strings that the configuration holds, so that a
+file name, a coordinate and a number printed in a figure are spelled alike.
+"""
+
+import dataclasses
+import itertools
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+
+def decimal_string(value: int | float | str) -> str:
+    """Spell a number of the configuration as a plain decimal: ``"1e-3"`` becomes ``"0.001"``."""
+    return format(Decimal(str(value)), "f")
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """Which data set, and how much of it: images, or characters of text (None: all)."""
+
+    name: str
+    train_examples: int | None
+    test_examples: int | None
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model, and the keyword arguments of its function in the registry."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Which loss, by its name in the registry."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """Which update rule, and the epsilon added to the gradient norm that it divides by."""
+
+    name: str
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class BudgetSettings:
+    """When training ends: after so many steps or hours of training time, whichever is first."""
+
+    steps: int | None
+    hours: float | None
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """When to measure: ``count`` checks, evenly or geometrically spaced, or every ``minutes``."""
+
+    spacing: str
+    count: int | None
+    minutes: float | None
+
+
+@dataclass(frozen=True)
+class CurvatureSettings:
+    """How many eigenvalues, the residual over the operator norm to reach, the cap on products."""
+
+    eigenvalues: int
+    tolerance: float
+    max_products: int
+
+
+@dataclass(frozen=True)
+class DivergenceSettings:
+    """A loss above ``loss_factor`` times the first one at ``checks`` checks running is divergence."""
+
+    loss_factor: float
+    checks: int
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """One task of the configuration with its grid of learning rates and radii."""
+
+    kind: str
+    dataset: DatasetSettings
+    model: ModelSettings
+    loss: LossSettings
+    update: UpdateSettings
+    batch_size: int | None
+    microbatch: int | None
+    eta: tuple[str, ...]
+    rho: tuple[str, ...]
+    figure_rho: str
+    budget: BudgetSettings
+    checks: CheckSettings
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that determines one training run (but for the machine)."""
+
+    task: str
+    eta: str
+    rho: str
+    seed: int
+    source: str
+    kind: str
+    dataset: DatasetSettings
+    model: ModelSettings
+    loss: LossSettings
+    update: UpdateSettings
+    batch_size: int | None
+    microbatch: int | None
+    budget: BudgetSettings
+    checks: CheckSettings
+    curvature: CurvatureSettings
+    divergence: DivergenceSettings
+    precision: str
+
+    @property
+    def name(self) -> str:
+        """The run's name within its task, as in its file name: ``eta0.3_rho0.1_seed0``."""
+        return f"eta{self.eta}_rho{self.rho}_seed{self.seed}"
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text: equal settings give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunSettings":
+        """Read what :meth:`to_json` wrote."""
+        return build(cls, json.loads(text))
+
+
+@dataclass(frozen=True)
+class FigureSettings:
+    """How figures are drawn: the quantity on x, ``training_time`` (s) or ``step``."""
+
+    time_axis: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A validated configuration."""
+
+    name: str
+    source: str
+    seeds: tuple[int, ...]
+    device: str
+    precision: str
+    curvature: CurvatureSettings
+    divergence: DivergenceSettings
+    figures: FigureSettings
+    tasks: Mapping[str, TaskSettings]
+
+    def run(self, task: str, eta: str, rho: str, seed: int) -> RunSettings:
+        """Return one run of a task; its learning rate, radius and seed may lie off the grid."""
+        settings = self.tasks[task]
+        grid_keys = ("eta", "rho", "figure_rho")
+        shared = {
+            f.name: getattr(settings, f.name)
+            for f in dataclasses.fields(settings)
+            if f.name not in grid_keys
+        }
+        return RunSettings(
+            task=task,
+            eta=eta,
+            rho=rho,
+            seed=seed,
+            source=self.source,
+            curvature=self.curvature,
+            divergence=self.divergence,
+            precision=self.precision,
+            **shared,
+        )
+
+    def runs(self, task: str) -> list[RunSettings]:
+        """Return the runs of a task: every learning rate, radius and seed of its grid."""
+        settings = self.tasks[task]
+        grid = itertools.product(settings.eta, settings.rho, self.seeds)
+        return [self.run(task, eta, rho, seed) for eta, rho, seed in grid]
+
+
+def build(cls: type, values: Mapping[str, Any]) -> Any:
+    """Build a settings class, and those nested in it, from plain (validated) mappings."""
+    hints = typing.get_type_hints(cls)
+    return cls(**{name: _convert(hints[name], value) for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value)
+    if typing.get_origin(hint) is tuple:
+        return tuple(value)
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    # YAML writes a whole number without a point where a float is meant; one spelling in the record.
+    return float(value) if hint is float and value is not None else value

@@ -1,0 +1,308 @@
+"""The training loop: many steps per dispatch, a check of the curvature now and then.
+
+Learning rate and radius are arguments of the compiled program, not constants in it, so one
+program serves every run of a task. What a check measures is a function of the parameters (and
+of the minibatch that comes next) only.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from samedge.batching import mean_over_microbatches
+from samedge.datasets import Minibatches
+from samedge.hessian import Eigenpairs, top_eigenpairs
+from samedge.problems import Problem
+from samedge.records import Outcome
+from samedge.sam import RULES, UpdateRule, gradients
+from samedge.schedule import Schedule
+from samedge.settings import DivergenceSettings, RunSettings
+
+LONGEST_CHUNK = 256  # steps of one dispatch
+SECONDS_BETWEEN_LINES = 60.0  # of progress, between checks
+
+Check = dict[str, Any]
+
+
+def train(
+    settings: RunSettings, problem: Problem, report: Callable[[str], None]
+) -> tuple[list[Check], Outcome]:
+    """Train one run and measure it at every check.
+
+    Parameters
+    ----------
+    settings
+        Everything that determines the run.
+    problem
+        Its model, loss and data, see :func:`samedge.problems.build_problem`.
+    report
+        Called with one line of progress at a time.
+
+    Returns
+    -------
+    The records of the checks (see :func:`samedge.records.run_dataset`) and how the run ended. A
+    run that diverges ends at once, with its records up to there.
+    """
+    return _Run(settings, problem, report).train()
+
+
+class _Run:
+    """A run in progress: parameters on the device, counters on the host."""
+
+    def __init__(
+        self, settings: RunSettings, problem: Problem, report: Callable[[str], None]
+    ) -> None:
+        self.settings = settings
+        self.problem = problem
+        self.report = report
+        self.rule = RULES[settings.update.name]()
+        self.eta, self.rho = jnp.float32(settings.eta), jnp.float32(settings.rho)
+        key = jax.random.key(settings.seed)
+        self.init_key, self.solver_key = jax.random.split(key)
+        self.batches = (
+            None
+            if settings.batch_size is None
+            else Minibatches(problem.train[0].shape[0], settings.batch_size, settings.seed)
+        )
+        self.schedule = Schedule(settings.checks, settings.budget)
+        self.divergence = DivergenceWatch(settings.divergence)
+        self.records: list[Check] = []
+
+    def train(self) -> tuple[list[Check], Outcome]:
+        self.params = jax.jit(self.problem.init)(self.init_key)
+        self.state = self.rule.optimizer(self.eta).init(self.params)
+        self._advance(0)  # compiles, so that training time is time spent training
+        self.started = self.last_line = time.perf_counter()
+        while True:
+            due, finished = self.schedule.check_due(), self.schedule.finished()
+            if due:
+                reason = self._check()
+                if reason is not None:
+                    return self._diverged(reason)
+            if finished:
+                return self._completed()
+            begun = time.perf_counter()
+            taken, finite = self._advance(self.schedule.chunk(LONGEST_CHUNK))
+            now = time.perf_counter()
+            self.schedule.advance(taken, now - begun)
+            if not finite:
+                return self._diverged("non-finite loss or gradient")
+            if now - self.last_line > SECONDS_BETWEEN_LINES:
+                self._report(f"{self._time_left()}")
+
+    def _advance(self, count: int) -> tuple[int, bool]:
+        """Take up to ``count`` steps; stop early at a non-finite loss or gradient."""
+        indices = None
+        if self.batches is not None:
+            indices = np.zeros((LONGEST_CHUNK, self.batches.batch_size), np.int32)
+            indices[:count] = self.batches.indices(self.schedule.step, count)
+        self.params, self.state, taken, finite = _advance(
+            self.problem.loss,
+            self.rule,
+            self.settings.microbatch,
+            self.settings.update.epsilon,
+            self.params,
+            self.state,
+            self.eta,
+            self.rho,
+            self.problem.train,
+            indices,
+            count,
+        )
+        return int(taken), bool(finite)
+
+    def _check(self) -> str | None:
+        """Measure and record; return the reason if the run has diverged."""
+        batch = self.problem.train
+        if self.batches is not None:
+            chosen = self.batches.indices(self.schedule.step, 1)[0]
+            batch = tuple(x[chosen] for x in batch)
+        step = self.schedule.step
+        loss, gradient, ascended, norms = _measure(
+            self.problem.loss,
+            self.rule,
+            self.settings.microbatch,
+            self.settings.update.epsilon,
+            self.params,
+            self.rho,
+            batch,
+        )
+        loss = float(loss)
+        gradient_norm, sam_gradient_norm = (float(norm) for norm in norms)
+        if not np.all(np.isfinite([loss, gradient_norm, sam_gradient_norm])):
+            return "non-finite loss or gradient"
+        curvature = self.settings.curvature
+        try:
+            top = top_eigenpairs(
+                self.problem.loss,
+                self.params,
+                batch,
+                curvature.eigenvalues,
+                curvature.tolerance,
+                key=jax.random.fold_in(self.solver_key, step),
+                max_products=curvature.max_products,
+                microbatch=self.settings.microbatch,
+            )
+        except FloatingPointError:
+            return "non-finite Hessian-vector product"
+        # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.
+        limited_norm = max(gradient_norm, float(np.finfo(np.float32).tiny))
+        edge = self.rule.edge(limited_norm, float(self.settings.eta), float(self.settings.rho))
+        self.records.append(
+            {
+                "step": step,
+                "training_time": self.schedule.seconds,
+                "wall_time": time.perf_counter() - self.started,
+                "training_loss": loss,
+                "gradient_norm": gradient_norm,
+                "sam_gradient_norm": sam_gradient_norm,
+                "sam_edge": edge,
+                "eigenvalue": top.values,
+                "eigenvalue_residual": top.residuals,
+                "eigenvalue_converged": top.converged,
+                "largest_eigenvalue": top.largest,
+                "smallest_eigenvalue": top.smallest,
+                "gradient_alignment": _alignment(gradient, top),
+                "sam_gradient_alignment": _alignment(ascended, top),
+                "hessian_vector_products": top.hvp_count,
+            }
+        )
+        self._report(
+            f"loss {loss:.4g}  λ1 {top.values[0]:.4g}  λ1/edge {top.values[0] / edge:.3f}  "
+            f"{top.hvp_count} products{'' if top.converged.all() else ' (not converged)'}  "
+            f"{self._time_left()}"
+        )
+        return self.divergence.judge(loss)
+
+    def _report(self, text: str) -> None:
+        self.last_line = time.perf_counter()
+        total = self.settings.budget.steps
+        of = f"/{total}" if total is not None else ""
+        self.report(f"step {self.schedule.step}{of}  {text}")
+
+    def _time_left(self) -> str:
+        done = self.schedule.share_done()
+        if done == 0.0:
+            return ""
+        seconds = (time.perf_counter() - self.started) * (1 / min(done, 1.0) - 1)
+        if seconds < 100:
+            return f"{seconds:.0f} s left"
+        return f"{seconds / 60:.0f} min left" if seconds < 6000 else f"{seconds / 3600:.1f} h left"
+
+    def _completed(self) -> tuple[list[Check], Outcome]:
+        metric = self.problem.test(self.params)
+        self._report(f"completed  {self.problem.metric} {metric:.4g}")
+        outcome = Outcome("completed", self.schedule.step, "", self.problem.metric, metric)
+        return self.records, outcome
+
+    def _diverged(self, reason: str) -> tuple[list[Check], Outcome]:
+        self._report(f"diverged: {reason}")
+        outcome = Outcome("diverged", self.schedule.step, reason, self.problem.metric, float("nan"))
+        return self.records, outcome
+
+
+class DivergenceWatch:
+    """Counts checks in a row whose loss exceeds a multiple of the first one."""
+
+    def __init__(self, settings: DivergenceSettings) -> None:
+        self.settings = settings
+        self.bound: float | None = None
+        self.exceeded = 0
+
+    def judge(self, loss: float) -> str | None:
+        """Take the loss of the next check; return the reason once the run counts as diverged."""
+        if self.bound is None:
+            self.bound = self.settings.loss_factor * loss
+        self.exceeded = self.exceeded + 1 if loss > self.bound else 0
+        if self.exceeded < self.settings.checks:
+            return None
+        return (
+            f"loss above {self.settings.loss_factor:g} times the initial one at "
+            f"{self.settings.checks} checks in a row"
+        )
+
+
+def _value_and_grad(
+    loss: Callable[..., jax.Array], microbatch: int | None, data: tuple[jax.Array, ...]
+) -> Callable[[Any], tuple[jax.Array, Any]]:
+    def of_params(params: Any) -> tuple[jax.Array, Any]:
+        piecewise = jax.value_and_grad(loss)
+        return mean_over_microbatches(partial(piecewise, params), data, microbatch)
+
+    return of_params
+
+
+@partial(
+    jax.jit,
+    static_argnames=("loss", "rule", "microbatch", "epsilon"),
+    donate_argnames=("params", "state"),
+)
+def _advance(
+    loss: Callable[..., jax.Array],
+    rule: UpdateRule,
+    microbatch: int | None,
+    epsilon: float,
+    params: Any,
+    state: Any,
+    eta: jax.Array,
+    rho: jax.Array,
+    data: tuple[jax.Array, ...],
+    indices: jax.Array | None,
+    count: jax.Array,
+) -> tuple[Any, Any, jax.Array, jax.Array]:
+    """Take ``count`` steps on the device, fewer if the loss or a gradient is not finite.
+
+    ``indices`` (chunk, batch) picks the examples of each step; None takes all of them. Returns
+    parameters, optimizer state, the steps taken and whether all was finite.
+    """
+    optimizer = rule.optimizer(eta)
+
+    def going_on(carry: tuple[Any, Any, jax.Array, jax.Array]) -> jax.Array:
+        _, _, taken, finite = carry
+        return finite & (taken < count)
+
+    def one_step(
+        carry: tuple[Any, Any, jax.Array, jax.Array],
+    ) -> tuple[Any, Any, jax.Array, jax.Array]:
+        params, state, taken, _ = carry
+        batch = data if indices is None else tuple(x[indices[taken]] for x in data)
+        value, _, gradient = gradients(
+            rule, _value_and_grad(loss, microbatch, batch), params, rho, epsilon
+        )
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradient))
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, taken + finite.astype(jnp.int32), finite
+
+    start = (params, state, jnp.int32(0), jnp.bool_(True))
+    return jax.lax.while_loop(going_on, one_step, start)
+
+
+@partial(jax.jit, static_argnames=("loss", "rule", "microbatch", "epsilon"))
+def _measure(
+    loss: Callable[..., jax.Array],
+    rule: UpdateRule,
+    microbatch: int | None,
+    epsilon: float,
+    params: Any,
+    rho: jax.Array,
+    batch: tuple[jax.Array, ...],
+) -> tuple[jax.Array, Any, Any, tuple[jax.Array, jax.Array]]:
+    """Return the loss, both gradients and their norms at the parameters."""
+    value, gradient, ascended = gradients(
+        rule, _value_and_grad(loss, microbatch, batch), params, rho, epsilon
+    )
+    return value, gradient, ascended, (optax.tree.norm(gradient), optax.tree.norm(ascended))
+
+
+def _alignment(gradient: Any, top: Eigenpairs) -> float:
+    """Return the absolute cosine between a gradient and the principal eigenvector."""
+    norm = float(optax.tree.norm(gradient))
+    if norm == 0.0:
+        return float("nan")
+    return abs(float(optax.tree.vdot(gradient, top.vectors[0]))) / norm

@@ -1,0 +1,122 @@
+"""Train one run, measure its curvature on the way, and write its NetCDF file.
+
+Under Snakemake the settings come resolved as JSON; by hand they come from configuration files:
+
+    python workflow/scripts/train_run.py --configfile config.yaml --task mnist \
+        --eta 0.3 --rho 0.1 --seed 0 \
+        --data results/default/data/mnist.npz --output run.nc
+"""
+
+import argparse
+import os
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from samedge.configuration import load
+from samedge.errors import UserError, nearest, run_script
+from samedge.settings import RunSettings, decimal_string
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Unpack the arguments, train, write."""
+    arguments = parse(argv)
+    settings = resolve(arguments)
+    prepare_jax(settings.precision, arguments.device, arguments.cache)
+
+    from samedge import records
+    from samedge.datasets import read_data
+    from samedge.problems import build_problem
+    from samedge.provenance import provenance
+    from samedge.training import train
+
+    data = read_data(arguments.data)
+    attributes = provenance(data)
+    print(f"{settings.task} {settings.name} on {attributes['device']}", flush=True)
+    checks, outcome = train(
+        settings, build_problem(settings, data), lambda line: print(line, flush=True)
+    )
+    dataset = records.run_dataset(settings, checks, outcome, attributes)
+    records.write(dataset, arguments.output)
+
+
+def prepare_jax(precision: str, device: str, cache: Path | None) -> None:
+    """Import JAX on the device asked for, with every source of drift switched off."""
+    # Deterministic reductions on GPUs: the same settings give the same numbers.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
+    if device != "auto":
+        os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[device]
+
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", precision)
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache.resolve()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise UserError(
+            f"--device {device}: JAX finds none ({str(error).splitlines()[0]}); for a CPU set "
+            "device: auto in the configuration, for a GPU install the CUDA environment"
+        ) from error
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="the task's data file (.npz)")
+    parser.add_argument("--output", type=Path, required=True, help="the run file to write (.nc)")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument("--cache", type=Path, help="folder where compiled programs are kept")
+    parser.add_argument("--settings", help="a run's settings as JSON, instead of the following")
+    parser.add_argument(
+        "--configfile", type=Path, nargs="+", help="configuration, each file over the ones before"
+    )
+    parser.add_argument("--task", help="name of a task of the configuration")
+    parser.add_argument("--eta", help="learning rate")
+    parser.add_argument("--rho", help="radius of SAM's perturbation; 0 is gradient descent")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    arguments = parser.parse_args(argv)
+    by_hand = ("configfile", "task", "eta", "rho")
+    missing = [name for name in by_hand if getattr(arguments, name) is None]
+    if arguments.settings is None and missing:
+        parser.error(f"needs --settings, or --{', --'.join(missing)}")
+    return arguments
+
+
+def resolve(arguments: argparse.Namespace) -> RunSettings:
+    """Return the settings of the run that the arguments ask for.
+
+    By hand, learning rate, radius and seed need not be in the configuration's grid.
+    """
+    if arguments.settings is not None:
+        return RunSettings.from_json(arguments.settings)
+    experiment = load(arguments.configfile)
+    if arguments.task not in experiment.tasks:
+        known = ", ".join(experiment.tasks)
+        raise UserError(
+            f"--task: the configuration has no task '{arguments.task}'"
+            f"{nearest(arguments.task, experiment.tasks)} (it has: {known})"
+        )
+    return experiment.run(
+        arguments.task,
+        _positive("--eta", arguments.eta, zero=False),
+        _positive("--rho", arguments.rho, zero=True),
+        arguments.seed,
+    )
+
+
+def _positive(option: str, text: str, zero: bool) -> str:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value < 0 or (value == 0 and not zero):
+        bound = "at least 0" if zero else "greater than 0"
+        raise UserError(f"{option}: '{text}' must be a number {bound}")
+    return decimal_string(text)
+
+
+if __name__ == "__main__":
+    run_script(main)
