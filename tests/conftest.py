@@ -1,0 +1,27 @@
+"""Fixtures for every test. Nothing here imports JAX: some tests check that it stays out."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def tfds_data_dir() -> Path:
+    """Return the folder of prepared TFDS data sets; skip the test where there is none."""
+    folder = os.environ.get("TFDS_DATA_DIR")
+    if not folder:
+        pytest.skip("real data: TFDS_DATA_DIR names no folder of prepared data sets")
+    names = ("mnist", "cifar10", "tiny_shakespeare")
+    absent = [name for name in names if not (Path(folder) / name).is_dir()]
+    if absent:
+        pytest.skip(f"real data: {', '.join(absent)} not in TFDS_DATA_DIR ({folder})")
+    return Path(folder).resolve()

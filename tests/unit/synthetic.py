@@ -1,0 +1,115 @@
+"""Synthetic runs, shaped like real ones, for tests of records, cubes and figures."""
+
+import numpy as np
+import xarray as xr
+
+from samedge import records
+from samedge.edge import sam_edge
+from samedge.grid import grid_json
+from samedge.settings import RunSettings, build
+
+GRIDS = {
+    "mnist": (("0.03", "0.1", "0.3"), ("0", "0.1")),
+    "cifar10": (("0.0003", "0.001", "0.003", "0.01"), ("0", "0.1")),
+    "tiny_shakespeare": (("0.01", "0.02", "0.05", "0.1", "0.2", "0.5"), ("0", "0.3")),
+}
+ENVIRONMENT = {
+    "git_commit": "0" * 40,
+    "package_versions": '{"jax": "0.10.2"}',
+    "device": "cpu",
+    "matmul_precision": "highest",
+    "data_source": "sample",
+    "data_description": "32x32 patches of ten photographs carried by scikit-image 0.26.0",
+    "data_stand_in": True,
+    "data_checksum": "c0ffee",
+}
+
+
+def run_settings(task="mnist", eta="0.3", rho="0.1", seed=0, **changes) -> RunSettings:
+    """Return the settings of a small run; ``changes`` replaces top-level entries."""
+    values = {
+        "task": task,
+        "eta": eta,
+        "rho": rho,
+        "seed": seed,
+        "source": "sample",
+        "kind": "images",
+        "dataset": {"name": task, "train_examples": 100, "test_examples": 50},
+        "model": {"name": "mlp", "settings": {"depth": 4, "width": 20}},
+        "loss": {"name": "squared_error"},
+        "update": {"name": "sam", "epsilon": 1e-5},
+        "batch_size": 128 if task == "tiny_shakespeare" else None,
+        "microbatch": None,
+        "budget": {"steps": 400, "hours": None},
+        "checks": {"spacing": "even", "count": 41, "minutes": None},
+        "curvature": {"eigenvalues": 3, "tolerance": 1e-3, "max_products": 300},
+        "divergence": {"loss_factor": 10.0, "checks": 3},
+        "precision": "highest",
+    }
+    return build(RunSettings, values | changes)
+
+
+def grid_settings(task="mnist", eta=None, rho=None, seeds=(0,), **changes) -> list[RunSettings]:
+    """Return the runs of a grid, by default the synthetic one of the task."""
+    etas, rhos = GRIDS[task]
+    return [
+        run_settings(task, step_size, radius, seed, **changes)
+        for step_size in eta or etas
+        for radius in rho or rhos
+        for seed in seeds
+    ]
+
+
+def check(settings: RunSettings, step: int, generator: np.random.Generator, steps: int) -> dict:
+    """Return one check of a run that sharpens towards its edge and then stays around it."""
+    eta, rho = float(settings.eta), float(settings.rho)
+    norm = 4 * np.exp(-3 * step / steps) + 0.05
+    edge = sam_edge(norm, eta, rho)
+    natural = 12 + 60 * step / steps / (eta**0.5)
+    sharpness = min(natural, edge * generator.normal(1.03, 0.04))
+    if settings.task == "cifar10" and step == 0:
+        sharpness = -923.0
+    value = sharpness * np.array([1.0, 0.93, 0.7]) * generator.normal(1, 0.01, 3)
+    return {
+        "step": step,
+        "training_time": 0.021 * step,
+        "wall_time": 0.05 * step + 1.5,
+        "training_loss": 0.1 * np.exp((rho - 4) * step / steps) * generator.normal(1, 0.05) + 1e-4,
+        "gradient_norm": norm,
+        "sam_gradient_norm": 1.4 * norm,
+        "sam_edge": edge,
+        "eigenvalue": value,
+        "eigenvalue_residual": np.abs(value) * [1e-4, 2e-4, 3e-3 if step % 7 == 3 else 4e-4],
+        "eigenvalue_converged": np.array([True, True, step % 7 != 3]),
+        "largest_eigenvalue": value.max(),
+        "smallest_eigenvalue": -0.2 * abs(value[0]),
+        "gradient_alignment": abs(np.tanh(3 * step / steps) * generator.uniform(0.3, 0.6)),
+        "sam_gradient_alignment": abs(np.tanh(3 * step / steps) * generator.uniform(0.7, 0.95)),
+        "hessian_vector_products": 40 + step % 11,
+    }
+
+
+def run(
+    settings: RunSettings, checks: int = 41, diverged_at: int | None = None, **attributes
+) -> xr.Dataset:
+    """Return a run file of ``checks`` checks, ten steps apart, cut short if it diverged."""
+    generator = np.random.default_rng([settings.seed, *settings.name.encode()])
+    steps = [10 * number for number in range(checks)]
+    if diverged_at is not None:
+        steps = [step for step in steps if step <= diverged_at]
+    outcome = records.Outcome(
+        status="completed" if diverged_at is None else "diverged",
+        step=steps[-1] if diverged_at is None else diverged_at,
+        reason="budget of steps spent" if diverged_at is None else "the loss is not finite",
+        test_metric_name="test_loss" if settings.task == "tiny_shakespeare" else "test_error",
+        test_metric=float(settings.eta) if diverged_at is None else np.nan,
+    )
+    rows = [check(settings, step, generator, 10 * checks) for step in steps]
+    return records.run_dataset(settings, rows, outcome, ENVIRONMENT | attributes)
+
+
+def write_runs(folder, settings: list[RunSettings], **diverged_at: int) -> str:
+    """Write the run file of every settings; return the grid. Keys: run names that diverge."""
+    for one in settings:
+        records.write(run(one, diverged_at=diverged_at.get(one.name)), folder / f"{one.name}.nc")
+    return grid_json(settings)

@@ -1,0 +1,194 @@
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import collect_runs
+import filter_diverged
+from samedge import collecting, grid, records
+from samedge.errors import UserError
+from synthetic import grid_settings, run, run_settings, write_runs
+
+ETA, RHO, SEEDS = ("0.03", "0.1", "0.3"), ("0", "0.1"), (0, 1)
+
+
+@pytest.fixture
+def settings():
+    return grid_settings("mnist", ETA, RHO, SEEDS)
+
+
+def replace_run(folder, settings, **how):
+    records.write(run(settings, **how), folder / f"{settings.name}.nc")
+
+
+def test_a_grid_names_its_runs_and_nothing_else(settings):
+    text = grid.grid_json(settings)
+    assert grid.grid_runs(text) == settings
+    assert len(text) < len(settings[0].to_json()) + 100
+
+
+def test_a_grid_is_in_numerical_order_however_the_runs_come():
+    shuffled = grid_settings("mnist", ("10", "0.3", "2", "0.03"), ("1.0", "0"), (10, 9))
+    axes = json.loads(grid.grid_json(shuffled))
+    assert axes["eta"] == ["0.03", "0.3", "2", "10"]
+    assert axes["rho"] == ["0", "1.0"]
+    assert axes["seed"] == [9, 10]
+
+
+def test_runs_that_are_no_full_grid_are_refused(settings):
+    with pytest.raises(ValueError, match="the 11 runs are not the full grid"):
+        grid.grid_json(settings[:-1])
+    with pytest.raises(ValueError, match="not the full grid"):
+        grid.grid_json([*settings[:-1], run_settings("mnist", "0.3", "0.1", 1, precision="high")])
+
+
+def test_text_that_is_no_grid_is_refused():
+    for text in ("", "[]", "{}", '{"eta": ["0.1"], "rho": ["0"], "seed": [0]}'):
+        with pytest.raises(UserError, match="the grid must be the JSON"):
+            grid.grid_runs(text)
+
+
+def test_every_value_of_every_run_is_at_its_place_in_the_cube(tmp_path, settings):
+    for number, one in enumerate(reversed(settings)):
+        replace_run(tmp_path, one, checks=3 + number)
+    cube = collecting.collect(list(reversed(settings)), tmp_path)
+    assert cube.sizes == {"eta": 3, "rho": 2, "seed": 2, "check": 14, "rank": 3}
+    for one in settings:
+        alone = records.read_run(tmp_path / f"{one.name}.nc").squeeze(["eta", "rho", "seed"])
+        place = cube.sel(eta=float(one.eta), rho=float(one.rho), seed=one.seed)
+        xr.testing.assert_equal(place.isel(check=slice(alone.sizes["check"])), alone)
+        padding = place.isel(check=slice(alone.sizes["check"], None))
+        for name in records.CHECK_KEYS:
+            if name == "eigenvalue_converged":
+                assert (padding[name] == -1).all()
+            else:
+                assert padding[name].isnull().all()
+
+
+def test_a_cube_written_twice_is_the_same_and_reads_as_it_was(tmp_path, settings):
+    write_runs(tmp_path, settings)
+    for name in ("first.nc", "second.nc"):
+        records.write(collecting.collect(settings, tmp_path), tmp_path / name)
+    assert (tmp_path / "first.nc").read_bytes() == (tmp_path / "second.nc").read_bytes()
+    cube = collecting.collect(settings, tmp_path)
+    xr.testing.assert_identical(records.read_cube(tmp_path / "first.nc"), cube)
+
+
+def test_a_cube_carries_the_grid_that_collects_it_again(tmp_path, settings):
+    write_runs(tmp_path, settings)
+    cube = collecting.collect(settings, tmp_path)
+    again = collecting.collect(grid.grid_runs(cube.attrs["settings"]), tmp_path)
+    xr.testing.assert_identical(again, cube)
+
+
+def test_environments_that_differ_are_all_recorded(tmp_path, settings):
+    write_runs(tmp_path, settings)
+    replace_run(tmp_path, settings[3], device="NVIDIA H100")
+    cube = collecting.collect(settings, tmp_path)
+    assert json.loads(cube.attrs["device"]) == ["NVIDIA H100", "cpu"]
+    assert cube.attrs["git_commit"] == "0" * 40
+
+
+@pytest.fixture
+def bad_runs(tmp_path, settings):
+    """Runs of which four do not belong; what must be said of each, by name."""
+    write_runs(tmp_path, settings)
+    missing, truncated, other, elsewhere = settings[:4]
+    (tmp_path / f"{missing.name}.nc").unlink()
+    content = (tmp_path / f"{truncated.name}.nc").read_bytes()
+    (tmp_path / f"{truncated.name}.nc").write_bytes(content[:2000])
+    changed = run_settings(
+        "mnist",
+        other.eta,
+        other.rho,
+        other.seed,
+        checks={"spacing": "even", "count": 21, "minutes": None},
+        precision="high",
+    )
+    replace_run(tmp_path, changed)
+    replace_run(tmp_path, elsewhere, data_checksum="bad")
+    return {
+        missing.name: "no such file",
+        truncated.name: "truncated, or not a NetCDF file",
+        other.name: 'other settings: checks.count is 21, expected 41; precision is "high", '
+        'expected "highest"',
+        elsewhere.name: "other data: its data checksum is bad, that of 8 of the runs is c0ffee",
+    }
+
+
+def test_every_run_that_does_not_belong_is_named_and_none_is_merged(tmp_path, settings, bad_runs):
+    with pytest.raises(UserError, match="4 of 12 runs cannot be merged") as refusal:
+        collecting.collect(settings, tmp_path)
+    for name, problem in bad_runs.items():
+        (line,) = [line for line in str(refusal.value).splitlines() if f"  {name}: " in line]
+        assert problem in line
+
+
+def test_runs_left_out_are_missing_in_the_cube_and_named_there(tmp_path, settings, bad_runs):
+    cube = collecting.collect(settings, tmp_path, allow_missing=True)
+    for one in settings:
+        place = cube.sel(eta=float(one.eta), rho=float(one.rho), seed=one.seed)
+        gone = one.name in bad_runs
+        assert place["status"].item() == (records.MISSING if gone else records.COMPLETED)
+        assert bool(place["training_loss"].isnull().all()) == gone
+        assert bool(place["test_error"].isnull()) == gone
+        assert (f"{one.name} (" in cube.attrs["missing_runs"]) == gone
+
+
+def test_a_cube_needs_at_least_one_run(tmp_path, settings):
+    with pytest.raises(UserError, match="12 of 12 runs cannot be merged"):
+        collecting.collect(settings, tmp_path, allow_missing=True)
+
+
+def test_the_filtered_cube_has_no_trace_of_a_run_that_diverged(tmp_path, settings):
+    write_runs(tmp_path, settings, **{"eta0.3_rho0_seed1": 70})
+    cube = collecting.collect(settings, tmp_path)
+    filtered = collecting.drop_diverged(cube)
+    gone = filtered.sel(eta=0.3, rho=0, seed=1)
+    assert gone["status"] == records.MISSING
+    assert gone["end_reason"] == ""
+    for name, variable in gone.data_vars.items():
+        if records.VARIABLES[name].dtype is np.float64 and name != "gd_edge":
+            assert variable.isnull().all()
+    assert (gone["eigenvalue_converged"] == -1).all()
+    kept = cube["status"] == records.COMPLETED
+    assert int(kept.sum()) == 11
+    for name in ("eigenvalue", "training_loss", "test_error"):
+        xr.testing.assert_equal(filtered[name], cube[name].where(kept))
+    assert filtered.attrs["removed_runs"] == (
+        "eta0.3_rho0_seed1 (diverged at step 70: the loss is not finite)"
+    )
+
+
+def test_the_filter_drops_a_step_size_of_which_no_run_is_left(tmp_path, settings):
+    diverged = {one.name: 20 for one in settings if one.eta == "0.3"}
+    write_runs(tmp_path, settings, **diverged)
+    cube = collecting.collect(settings, tmp_path)
+    before = cube.copy(deep=True)
+    filtered = collecting.drop_diverged(cube)
+    assert filtered["eta_label"].values.tolist() == ["0.03", "0.1"]
+    assert (filtered["status"] == records.COMPLETED).all()
+    xr.testing.assert_identical(cube, before)
+
+
+def test_a_task_of_which_every_run_diverged_filters_to_an_empty_cube(tmp_path, settings):
+    write_runs(tmp_path, settings, **{one.name: 20 for one in settings})
+    filtered = collecting.drop_diverged(collecting.collect(settings, tmp_path))
+    records.write(filtered, tmp_path / "empty.nc")
+    assert records.read_cube(tmp_path / "empty.nc")["status"].size == 0
+
+
+def test_the_scripts_write_what_the_functions_return(tmp_path, settings, capsys):
+    grid_text = write_runs(tmp_path / "runs", settings, **{"eta0.3_rho0_seed1": 70})
+    cube, filtered = tmp_path / "cube.nc", tmp_path / "cube.converged.nc"
+    collect_runs.main(
+        ["--grid", grid_text, "--runs", str(tmp_path / "runs"), "--output", str(cube)]
+    )
+    filter_diverged.main(["--input", str(cube), "--output", str(filtered)])
+    expected = collecting.collect(settings, tmp_path / "runs")
+    xr.testing.assert_identical(records.read_cube(cube), expected)
+    xr.testing.assert_identical(records.read_cube(filtered), collecting.drop_diverged(expected))
+    log = capsys.readouterr().out
+    assert "11 completed, 1 diverged, 0 missing" in log
+    assert "removed eta0.3_rho0_seed1 (diverged at step 70" in log

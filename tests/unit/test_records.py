@@ -1,0 +1,153 @@
+import os
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from samedge import records
+from samedge.errors import UserError
+from synthetic import ENVIRONMENT, run, run_settings
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    path = tmp_path / "run.nc"
+    records.write(run(run_settings()), path)
+    return path
+
+
+@pytest.mark.parametrize("checks", [0, 1, 7])
+@pytest.mark.parametrize("task", ["mnist", "tiny_shakespeare"])
+def test_a_run_read_is_the_run_written(tmp_path, task, checks):
+    outcome = records.Outcome("completed", 3, "budget of steps spent", "test_loss", 0.25)
+    whole = run(run_settings(task), checks=max(checks, 1))
+    rows = [_check_of(whole, number) for number in range(checks)]
+    dataset = records.run_dataset(run_settings(task), rows, outcome, ENVIRONMENT)
+    records.write(dataset, tmp_path / "run.nc")
+    xr.testing.assert_identical(records.read_run(tmp_path / "run.nc"), dataset)
+
+
+def test_what_a_check_holds_is_where_the_schema_says():
+    first, second = (_check_of(run(run_settings()), number) for number in (0, 5))
+    outcome = records.Outcome("completed", 50, "budget of steps spent", "test_error", 0.125)
+    dataset = records.run_dataset(run_settings(), [first, second], outcome, ENVIRONMENT)
+    for number, check in enumerate([first, second]):
+        for name in records.CHECK_KEYS:
+            np.testing.assert_array_equal(dataset[name].values[0, 0, 0, number], check[name])
+    assert dataset["test_error"].item() == 0.125
+    assert dataset["end_step"].item() == 50
+    assert dataset["status"].item() == records.COMPLETED
+    assert "test_loss" not in dataset
+    assert dataset["gd_edge"].item() == pytest.approx(2 / 0.3, rel=1e-15)
+    assert (dataset["eta_label"].item(), dataset["rho_label"].item()) == ("0.3", "0.1")
+
+
+def test_every_variable_states_its_unit_or_its_flags(run_file):
+    dataset = records.read_run(run_file)
+    for name, variable in dataset.data_vars.items():
+        assert variable.attrs["long_name"]
+        described = "units" in variable.attrs or "flag_values" in variable.attrs
+        assert described or name == "end_reason"
+    status = dataset["status"].attrs
+    assert status["flag_meanings"].split() == ["completed", "diverged", "missing"]
+    assert status["flag_values"].tolist() == [0, 1, 2]
+
+
+def test_a_run_that_diverged_has_no_test_metric():
+    dataset = run(run_settings(), diverged_at=55)
+    assert dataset["status"].item() == records.DIVERGED
+    assert dataset["end_step"].item() == 55
+    assert dataset["end_reason"].item() == "the loss is not finite"
+    assert np.isnan(dataset["test_error"].item())
+    assert dataset["step"].values.max() == 50
+
+
+def test_the_settings_come_back_whole(run_file):
+    settings = run_settings()
+    stored = records.read_run(run_file).attrs["settings"]
+    assert stored == settings.to_json()
+    assert type(settings).from_json(stored) == settings
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    for name in ("first.nc", "second.nc"):
+        records.write(run(run_settings()), tmp_path / name)
+    assert (tmp_path / "first.nc").read_bytes() == (tmp_path / "second.nc").read_bytes()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(run_file):
+    before = run_file.read_bytes()
+    broken = run(run_settings()).assign_attrs(settings=object())
+    with pytest.raises(TypeError):
+        records.write(broken, run_file)
+    assert run_file.read_bytes() == before
+    assert os.listdir(run_file.parent) == [run_file.name]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.3, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_named(run_file, kept):
+    content = run_file.read_bytes()
+    run_file.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(UserError, match=rf"{run_file.name}: truncated, or not a NetCDF file"):
+        records.read_run(run_file)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.nc: no such file"):
+        records.read_cube(tmp_path / "absent.nc")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda run: run.drop_vars("sam_edge"), "no variable 'sam_edge'"),
+        (lambda run: run.isel(rho=0), r"'step' has dimensions"),
+        (
+            lambda run: run.assign_attrs(data_checksum=None).drop_attrs(),
+            "no global attribute 'settings'",
+        ),
+    ],
+)
+def test_a_file_of_another_schema_says_what_it_lacks(tmp_path, spoil, problem):
+    spoil(run(run_settings())).to_netcdf(tmp_path / "other.nc", engine="netcdf4")
+    with pytest.raises(UserError, match=problem):
+        records.read_run(tmp_path / "other.nc")
+
+
+def test_a_cube_is_not_a_run_file(tmp_path):
+    two = xr.concat(
+        [run(run_settings(seed=seed)) for seed in (0, 1)],
+        dim="seed",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        combine_attrs="override",
+    )
+    records.write(two, tmp_path / "cube.nc")
+    with pytest.raises(UserError, match="holds 2 runs, a run file holds one"):
+        records.read_run(tmp_path / "cube.nc")
+
+
+def test_a_check_with_a_key_too_few_or_too_many_is_refused():
+    check = _check_of(run(run_settings()), 0)
+    outcome = records.Outcome("completed", 0, "budget of steps spent", "test_error", 0.5)
+    without = {name: value for name, value in check.items() if name != "sam_edge"}
+    with pytest.raises(ValueError, match=r"check 0: missing keys \['sam_edge'\]"):
+        records.run_dataset(run_settings(), [without], outcome, ENVIRONMENT)
+    with pytest.raises(ValueError, match=r"check 1: .*unknown keys \['lambda'\]"):
+        records.run_dataset(run_settings(), [check, check | {"lambda": 1}], outcome, ENVIRONMENT)
+    with pytest.raises(ValueError, match=r"attributes: missing keys \['git_commit'"):
+        records.run_dataset(run_settings(), [check], outcome, {})
+
+
+def test_an_unknown_way_to_end_is_refused():
+    with pytest.raises(ValueError, match="'completed' or 'diverged', not 'stopped'"):
+        records.Outcome("stopped", 1, "", "test_error", 0.5)
+    with pytest.raises(ValueError, match="not 'accuracy'"):
+        records.Outcome("completed", 1, "", "accuracy", 0.5)
+
+
+def _check_of(dataset: xr.Dataset, number: int) -> dict:
+    """Return a check of a run as the training job hands it over."""
+    return {name: dataset[name].values[0, 0, 0, number] for name in records.CHECK_KEYS}
