@@ -25,3 +25,12 @@ def tfds_data_dir() -> Path:
     if absent:
         pytest.skip(f"real data: {', '.join(absent)} not in TFDS_DATA_DIR ({folder})")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def strict_jax():
+    """JAX as the training job sets it up; not automatic, since some tests must not import it."""
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", "highest")
+    jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -1,10 +1,10 @@
 r"""The edges of stability in closed form, for gradient descent and for SAM.
 
-On a quadratic with Hessian eigenvalue :math:`\lambda`, one step multiplies the component
-:math:`w_i` along the eigenvector by :math:`1 - \eta\lambda` under gradient descent, and, near
-alignment of the gradient with it, by :math:`1 - \eta\lambda(1 + \rho\lambda/\lVert g\rVert)`
-under SAM. The edge is the :math:`\lambda` at which the factor is :math:`-1`
-(Long & Bartlett 2024, Section 2 and Proposition 2).
+On a quadratic with Hessian eigenvalue :math:`\lambda`, one step multiplies the component of the
+gradient along the eigenvector by :math:`1 - \eta\lambda` under gradient descent, and by
+:math:`1 - \eta\lambda(1 + \rho\lambda/\lVert g\rVert)` under SAM, where only
+:math:`\lVert g\rVert` changes from step to step. The edge is the :math:`\lambda` at which the
+factor is :math:`-1` (Long & Bartlett 2024, Section 2 and Proposition 2).
 
 The functions take numbers or arrays (NumPy or JAX), which broadcast.
 """
@@ -39,9 +39,10 @@ def sam_edge(gradient_norm, eta, rho):
 
 
 def unnormalized_sam_edge(eta, rho):
-    r"""Return the edge of SAM without normalisation, the root of :math:`\eta\lambda(1+\rho\lambda)=2`.
+    r"""Return the edge of SAM without normalisation, the positive root of a quadratic equation.
 
-    It is :math:`(\sqrt{1 + 8\rho/\eta} - 1)/(2\rho)`, written without cancellation.
+    The equation is :math:`\eta\lambda(1+\rho\lambda)=2`, the root
+    :math:`(\sqrt{1 + 8\rho/\eta} - 1)/(2\rho)`, written without cancellation.
     """
     return 4.0 / (eta * (1.0 + (1.0 + 8.0 * rho / eta) ** 0.5))
 

@@ -280,9 +280,7 @@ def _start(key: jax.Array, capacity: int, flat: jax.Array) -> _Basis:
 
 
 @partial(jax.jit, static_argnames="capacity")
-def _challenge(
-    key: jax.Array, capacity: int, vectors: jax.Array, products: jax.Array
-) -> _Basis:
+def _challenge(key: jax.Array, capacity: int, vectors: jax.Array, products: jax.Array) -> _Basis:
     """Return a basis of multiplied vectors and, if there is room, a random one orthogonal to them.
 
     The parts of the products outside the span of the vectors are left out: they are residuals

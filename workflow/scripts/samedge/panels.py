@@ -7,13 +7,15 @@ and draws on the axes it is given; layout, titles and legends are :mod:`samedge.
 from dataclasses import dataclass
 
 import numpy as np
+import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter
 
 from samedge import records
 
-BLUE, VERMILION, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
+_PALETTE = sns.color_palette("colorblind").as_hex()
+BLUE, GREEN, VERMILION, SKY = (_PALETTE[position] for position in (0, 2, 3, 9))
 RANK_STYLES = ((BLUE, "-", "o"), (GREEN, "-", "s"), (SKY, "-", "^"))
 #: How the legend calls an eigenvalue (the rank follows), and one that was not solved for.
 EIGENVALUE = r"$|\lambda_"

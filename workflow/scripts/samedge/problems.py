@@ -62,11 +62,13 @@ def build_problem(settings: RunSettings, data: TaskData) -> Problem:
     """
     _require_same_data(settings, data)
     problem = TASKS[settings.kind](settings, data)
+    _require_fit(settings, problem)
     examples = problem.train[0].shape[0]
     batch = settings.batch_size or examples
     if batch > examples:
         raise UserError(
-            f"task {settings.task}: batch_size {batch} is more than the {examples} training examples"
+            f"task {settings.task}: batch_size {batch} is more than the {examples} training "
+            "examples"
         )
     if settings.microbatch is not None:
         if batch % settings.microbatch:
@@ -138,8 +140,9 @@ def characters(settings: RunSettings, data: TaskData) -> Problem:
         return jax.lax.map(one, (inputs, targets), batch_size=TEST_BATCH)
 
     def test(params: Any) -> float:
-        total, count = totals(params, *(jnp.asarray(x) for x in test_windows))
-        return float(np.sum(total, dtype=np.float64) / np.sum(count, dtype=np.float64))
+        sums = totals(params, *(jnp.asarray(x) for x in test_windows))
+        total, count = (np.sum(np.asarray(x, np.float64)) for x in sums)
+        return float(total / count)
 
     return Problem(
         init=lambda key: model.init(key, inputs[:1]),
@@ -153,6 +156,11 @@ def characters(settings: RunSettings, data: TaskData) -> Problem:
 def _require_same_data(settings: RunSettings, data: TaskData) -> None:
     """Refuse a data file made for another task, source or subset than the run's."""
     wanted, arrays = settings.dataset, data.arrays
+    if settings.kind != data.attributes["kind"] and settings.kind in ("images", "characters"):
+        raise UserError(
+            f"task {settings.task}: kind {settings.kind} does not fit the data set "
+            f"{wanted.name}, which holds {data.attributes['kind']}"
+        )
     suffix = "text" if "train_text" in arrays else "inputs"
     found = {"name": data.attributes["name"], "source": data.attributes["source"]}
     asked = {"name": wanted.name, "source": settings.source}
@@ -165,6 +173,20 @@ def _require_same_data(settings: RunSettings, data: TaskData) -> None:
             f"task {settings.task}: the data file holds {found}, the run asks for {asked}; "
             "prepare the data anew"
         )
+
+
+def _require_fit(settings: RunSettings, problem: Problem) -> None:
+    """Refuse a model and a loss that do not fit together, or not the data."""
+    example = tuple(x[:1] for x in problem.train)
+    try:
+        params = jax.eval_shape(problem.init, jax.random.key(0))
+        jax.eval_shape(problem.loss, params, *example)
+    except (TypeError, ValueError) as error:
+        shapes = " and ".join(f"{x.dtype}{list(x.shape[1:])}" for x in example)
+        raise UserError(
+            f"task {settings.task}: model {settings.model.name} and loss {settings.loss.name} do "
+            f"not fit inputs and targets of {shapes} an example: {error}"
+        ) from error
 
 
 def _model(settings: RunSettings, outputs: int) -> Any:

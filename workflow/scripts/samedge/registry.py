@@ -1,4 +1,4 @@
-"""Named functions that a configuration refers to: tasks, data sets, models, losses, update rules."""
+"""Functions a configuration refers to by name: tasks, data sets, models, losses, update rules."""
 
 import ast
 from collections.abc import Callable, Iterator, Mapping

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from samedge import edge
@@ -50,6 +49,11 @@ def _unnormalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
     return optax.tree.scale(rho, gradient)
 
 
+def _unnormalized_edge(gradient_norm: float, eta: float, rho: float) -> float:
+    del gradient_norm  # the edge is the same wherever the gradient
+    return edge.unnormalized_sam_edge(eta, rho)
+
+
 @RULES.register("sam")
 def sam() -> UpdateRule:
     """Return SAM as in the paper: a perturbation of length rho along the gradient, then SGD."""
@@ -62,7 +66,7 @@ def unnormalized_sam() -> UpdateRule:
     return UpdateRule(
         perturb=_unnormalized,
         optimizer=optax.sgd,
-        edge=lambda gradient_norm, eta, rho: edge.unnormalized_sam_edge(eta, rho),
+        edge=_unnormalized_edge,
     )
 
 
@@ -89,7 +93,10 @@ def sam_gradient(
     rho: float | jax.Array,
     epsilon: float = 1e-5,
 ) -> tuple[Any, Any]:
-    r"""Return :math:`\nabla\ell(w)` and :math:`\nabla\ell(w + \rho\nabla\ell/(\|\nabla\ell\|+\epsilon))`.
+    r"""Return the gradient at the parameters and the one that SAM steps along.
+
+    These are :math:`\nabla\ell(w)` and
+    :math:`\nabla\ell(w + \rho\nabla\ell(w)/(\|\nabla\ell(w)\|+\epsilon))`.
 
     Parameters
     ----------
@@ -101,7 +108,5 @@ def sam_gradient(
         Radius of the perturbation (paper, equation 1), and what is added to the norm it divides by.
     """
     value_and_grad = jax.value_and_grad(lambda point: loss(point, *data))
-    _, gradient, ascended = gradients(
-        sam(), value_and_grad, params, jnp.asarray(rho, jnp.float32), epsilon
-    )
+    _, gradient, ascended = gradients(sam(), value_and_grad, params, rho, epsilon)
     return gradient, ascended

@@ -1,0 +1,139 @@
+"""Models and losses: the paper's shapes, initialisers and normalisations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from samedge import losses, models
+
+pytestmark = pytest.mark.usefixtures("strict_jax")
+
+
+def count(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def shapes(model, inputs):
+    return jax.eval_shape(model.init, jax.random.key(0), inputs)
+
+
+def test_mlp_at_paper_size():
+    params = shapes(models.mlp(10, depth=4, width=1000), jnp.zeros((1, 28, 28, 1)))
+    layers = [(784, 1000), (1000, 1000), (1000, 1000), (1000, 10)]
+    assert count(params) == sum(rows * columns + columns for rows, columns in layers)
+
+
+def test_cnn_at_paper_size():
+    params = shapes(models.cnn(10, blocks=2, channels=16), jnp.zeros((1, 32, 32, 3)))
+    convolutions = (9 * 3 * 16 + 16) + (9 * 16 * 32 + 32)
+    norms = 2 * 16 + 2 * 32
+    assert count(params) == convolutions + norms + (8 * 8 * 32 * 10 + 10)
+
+
+def test_transformer_at_paper_size():
+    model = models.transformer(
+        128,
+        layers=6,
+        heads=8,
+        key_size=32,
+        model_size=128,
+        sequence_length=64,
+        widening_factor=4,
+    )
+    params = shapes(model, jnp.zeros((1, 64), jnp.int32))
+    attention = 3 * (128 * 256 + 256) + (256 * 128 + 128)
+    feed_forward = (128 * 512 + 512) + (512 * 128 + 128)
+    norms = 2 * 2 * 128
+    ends = 128 * 128 + 64 * 128 + 2 * 128 + (128 * 128 + 128)
+    assert count(params) == 6 * (attention + feed_forward + norms) + ends
+
+
+def test_weights_are_glorot_normal_and_biases_zero():
+    model = models.mlp(10, depth=3, width=400)
+    params = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 300)))["params"]
+    for name, (fan_in, fan_out) in {"dense_0": (300, 400), "dense_1": (400, 400)}.items():
+        spread = float(jnp.std(params[name]["kernel"]))
+        assert spread == pytest.approx((2 / (fan_in + fan_out)) ** 0.5, rel=0.01)
+        assert not params[name]["bias"].any()
+
+
+def test_transformer_weights_follow_their_initialisers():
+    model = models.transformer(
+        128,
+        layers=2,
+        heads=4,
+        key_size=16,
+        model_size=64,
+        sequence_length=32,
+        widening_factor=4,
+    )
+    params = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 32), jnp.int32))
+    spread = float(jnp.std(params["transformer/linear"]["w"]))
+    assert spread == pytest.approx((2 / 2 / 64) ** 0.5, rel=0.05)  # variance 2 / layers / fan in
+    embedding = params["language_model/embed"]["embeddings"]
+    assert float(jnp.max(jnp.abs(embedding))) <= 2 * 0.02 + 1e-6
+    assert float(jnp.std(embedding)) == pytest.approx(0.02 * 0.88, rel=0.03)
+
+
+@pytest.fixture(scope="module")
+def small_transformer():
+    model = models.transformer(
+        128,
+        layers=1,
+        heads=2,
+        key_size=4,
+        model_size=8,
+        sequence_length=12,
+        widening_factor=2,
+    )
+    tokens = jax.random.randint(jax.random.key(0), (2, 12), 32, 120, jnp.int32)
+    return jax.jit(model.apply), jax.jit(model.init)(jax.random.key(1), tokens), tokens
+
+
+def test_transformer_is_causal(small_transformer):
+    apply, params, tokens = small_transformer
+    changed = tokens.at[:, 7].set(33)
+    before, after = apply(params, tokens), apply(params, changed)
+    np.testing.assert_array_equal(before[:, :7], after[:, :7])
+    assert not np.allclose(before[:, 7:], after[:, 7:])
+
+
+def test_padding_is_not_attended_to(small_transformer):
+    apply, params, tokens = small_transformer
+    padded = tokens.at[:, 5:].set(losses.PADDING)
+    other = padded.at[0].set(tokens[0].at[5:].set(losses.PADDING))
+    np.testing.assert_array_equal(apply(params, padded), apply(params, other))
+    np.testing.assert_allclose(
+        apply(params, padded)[:, :5], apply(params, tokens)[:, :5], atol=1e-6
+    )
+
+
+def test_both_convolutions_are_one_function():
+    key = jax.random.key(2)
+    images = jax.random.normal(key, (3, 8, 6, 4), jnp.float32)
+    kernel = jax.random.normal(key, (3, 3, 4, 5), jnp.float32)
+    np.testing.assert_allclose(
+        models.shifted_convolution(images, kernel),
+        models.native_convolution(images, kernel),
+        atol=1e-4,
+    )
+
+
+def test_pooling_takes_the_maximum_of_each_square():
+    images = jax.random.normal(jax.random.key(4), (2, 6, 4, 3), jnp.float32)
+    expected = np.asarray(images).reshape(2, 3, 2, 2, 2, 3).max(axis=(2, 4))
+    np.testing.assert_array_equal(models._pool(images), expected)
+
+
+def test_squared_error_is_a_mean_over_examples_and_outputs():
+    outputs = jnp.asarray([[1.0, 2.0], [0.0, 0.0], [3.0, 1.0]])
+    targets = jnp.asarray([[0.0, 2.0], [0.0, 2.0], [3.0, 0.0]])
+    assert float(losses.squared_error(outputs, targets)) == pytest.approx((1 + 4 + 1) / 6)
+
+
+def test_cross_entropy_is_a_mean_over_unmasked_characters():
+    logits = jnp.log(jnp.asarray([[[0.5, 0.25, 0.25], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]]))
+    targets = jnp.asarray([[1, 2, losses.PADDING]], jnp.int32)
+    expected = -(np.log(0.25) + np.log(0.7)) / 2
+    assert float(losses.cross_entropy(logits, targets)) == pytest.approx(expected, rel=1e-6)
