@@ -8,13 +8,15 @@ Under Snakemake the settings come resolved as JSON; by hand they come from confi
 """
 
 import argparse
+import math
 import os
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from samedge.configuration import load
 from samedge.errors import UserError, nearest, run_script
 from samedge.settings import RunSettings, decimal_string
+
+LARGEST_SEED = 2**32 - 1
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -76,12 +78,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", help="name of a task of the configuration")
     parser.add_argument("--eta", help="learning rate")
     parser.add_argument("--rho", help="radius of SAM's perturbation; 0 is gradient descent")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", help="of initial weights and minibatches; 0 if not given")
     arguments = parser.parse_args(argv)
     by_hand = ("configfile", "task", "eta", "rho")
-    missing = [name for name in by_hand if getattr(arguments, name) is None]
+    given = [name for name in (*by_hand, "seed") if getattr(arguments, name) is not None]
+    missing = [name for name in by_hand if name not in given]
     if arguments.settings is None and missing:
-        parser.error(f"needs --settings, or --{', --'.join(missing)}")
+        parser.error(f"needs --settings, or else --{', --'.join(missing)}")
+    if arguments.settings is not None and given:
+        parser.error(f"--settings says it all; leave out --{', --'.join(given)}")
     return arguments
 
 
@@ -91,7 +96,7 @@ def resolve(arguments: argparse.Namespace) -> RunSettings:
     By hand, learning rate, radius and seed need not be in the configuration's grid.
     """
     if arguments.settings is not None:
-        return RunSettings.from_json(arguments.settings)
+        return _from_json(arguments.settings)
     experiment = load(arguments.configfile)
     if arguments.task not in experiment.tasks:
         known = ", ".join(experiment.tasks)
@@ -103,19 +108,36 @@ def resolve(arguments: argparse.Namespace) -> RunSettings:
         arguments.task,
         _positive("--eta", arguments.eta, zero=False),
         _positive("--rho", arguments.rho, zero=True),
-        arguments.seed,
+        _seed("0" if arguments.seed is None else arguments.seed),
     )
+
+
+def _from_json(text: str) -> RunSettings:
+    try:
+        return RunSettings.from_json(text)
+    except ValueError as error:
+        raise UserError(
+            f"--settings: must be the JSON of one run's settings ({error}); by hand, give "
+            "--configfile, --task, --eta and --rho instead"
+        ) from error
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= LARGEST_SEED):
+        raise UserError(f"--seed: '{text}' must be a whole number from 0 to {LARGEST_SEED}")
+    return int(text)
 
 
 def _positive(option: str, text: str, zero: bool) -> str:
     try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or value < 0 or (value == 0 and not zero):
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         bound = "at least 0" if zero else "greater than 0"
         raise UserError(f"{option}: '{text}' must be a number {bound}")
-    return decimal_string(text)
+    # As the configuration spells it: a whole number stays one, 1.0e-3 and 0.0010 become 0.001.
+    return decimal_string(text if text.strip().isdecimal() else value)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Read, merge and validate the configuration of an experiment; no JAX, no Snakemake."""
 
-import copy
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,12 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
 
 from samedge import settings
 from samedge.errors import UserError, nearest
 from samedge.registry import declared
+from samedge.schema_messages import dotted, spelled, violations
 
 PACKAGE = Path(__file__).parent
 SCHEMA = PACKAGE.parents[1] / "schemas" / "config.schema.yaml"
@@ -29,6 +28,10 @@ REGISTRIES = {
 
 # YAML 1.1 reads 1e-3 as a string and 1.0e-3 as a number; both are meant as numbers.
 EXPONENT_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+
+
+# Keys whose values stay text even where they look like a number.
+NAMES = ("experiment", "name")
 
 
 def load(paths: Sequence[Path]) -> settings.Experiment:
@@ -48,7 +51,8 @@ def load(paths: Sequence[Path]) -> settings.Experiment:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not valid YAML: {error}") from error
         if not isinstance(values, dict):
-            raise UserError(f"{path}: must hold keys and values, found {type(values).__name__}")
+            found = "nothing" if values is None else spelled(values)
+            raise UserError(f"{path}: must hold keys and values, found {found}")
         merged = _merge(merged, values)
     return validate(merged, " + ".join(str(path) for path in paths))
 
@@ -68,10 +72,8 @@ def validate(config: Mapping[str, Any], where: str = "configuration") -> setting
     UserError
         Naming every key that is wrong, what was found there, and what would be right.
     """
-    plain = _plain_numbers(copy.deepcopy(dict(config)))
-    if isinstance(plain.get("tasks"), dict):
-        plain["tasks"] = {name: task for name, task in plain["tasks"].items() if task is not None}
-    problems = [*_non_finite(plain, ())] or [*_schema_problems(plain)]
+    plain = _without_removed(_plain_numbers(config))
+    problems = [*_malformed(plain, ())] or [*_schema_problems(plain)]
     if not problems:
         problems = [*_cross_problems(plain)]
     if problems:
@@ -88,9 +90,26 @@ def _merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
+def _without_removed(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out tasks, and settings of models, that are null.
+
+    Merging cannot take a key away: this is how an overlay drops a task, or the settings of a
+    model that it replaces by another.
+    """
+    if not isinstance(config.get("tasks"), dict):
+        return config
+    tasks = {name: task for name, task in config["tasks"].items() if task is not None}
+    for name, task in tasks.items():
+        match task:
+            case {"model": {"settings": {**options}}}:
+                kept = {key: value for key, value in options.items() if value is not None}
+                tasks[name] = task | {"model": task["model"] | {"settings": kept}}
+    return config | {"tasks": tasks}
+
+
 def _plain_numbers(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _plain_numbers(item) for key, item in value.items()}
+        return {key: item if key in NAMES else _plain_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain_numbers(item) for item in value]
     if isinstance(value, str) and EXPONENT_NUMBER.fullmatch(value):
@@ -98,85 +117,40 @@ def _plain_numbers(value: Any) -> Any:
     return value
 
 
-def _key(path: Sequence[Any]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".") or "top level"
-
-
-def _non_finite(value: Any, path: tuple[Any, ...]) -> Iterator[str]:
+def _malformed(value: Any, path: tuple[Any, ...]) -> Iterator[str]:
+    """Yield what YAML can say and JSON cannot: keys that are no text, infinity, not-a-number."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _non_finite(item, (*path, key))
+            if not isinstance(key, str):
+                yield f"{dotted(path)}: the key {spelled(key)} is not text; put it in quotes"
+            yield from _malformed(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _non_finite(item, (*path, index))
+            yield from _malformed(item, (*path, index))
     elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{_key(path)}: {value} is not a finite number"
+        yield f"{dotted(path)}: found {value}, must be a finite number"
 
 
 def _schema_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    validator = jsonschema.Draft202012Validator(schema)
-    for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
-        yield from _describe(error)
-
-
-def _describe(error: jsonschema.ValidationError) -> Iterator[str]:
-    """Turn a violation of the schema into lines that name the key and what would be right."""
-    key = _key(error.absolute_path)
-    about = error.schema.get("description")
-    meaning = f" ({' '.join(about.split())})" if about else ""
-    found = repr(error.instance)
-    if len(found) > 60:
-        found = f"{found[:60]}…"
-    match error.validator:
-        case "additionalProperties":
-            known = error.schema.get("properties", {})
-            patterns = error.schema.get("patternProperties", {})
-            for name in error.instance:
-                if name in known or any(re.search(p, str(name)) for p in patterns):
-                    continue
-                if patterns:
-                    yield (
-                        f"{key}: '{name}' cannot name a task: lower-case letters, digits and "
-                        "underscores, the first a letter"
-                    )
-                else:
-                    hint = nearest(str(name), known) or f"; known: {', '.join(known)}"
-                    yield f"{key}: unknown key '{name}'{hint}"
-        case "required":
-            missing = [name for name in error.validator_value if name not in error.instance]
-            yield f"{key}: missing {', '.join(missing)}"
-        case "type":
-            wanted = error.validator_value
-            wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
-            yield f"{key}: found {found}, must be of type {wanted}{meaning}"
-        case "enum":
-            options = ", ".join(str(option) for option in error.validator_value)
-            hint = nearest(str(error.instance), map(str, error.validator_value))
-            yield f"{key}: found {found}, must be one of {options}{hint}{meaning}"
-        case "exclusiveMinimum":
-            yield f"{key}: found {found}, must be greater than {error.validator_value}{meaning}"
-        case "minimum" | "maximum":
-            bound = "least" if error.validator == "minimum" else "most"
-            yield f"{key}: found {found}, must be at {bound} {error.validator_value}{meaning}"
-        case "minItems" | "minProperties":
-            yield f"{key}: needs at least {error.validator_value} entry{meaning}"
-        case _:
-            yield f"{key}: found {found}: {error.message}{meaning}"
+    yield from violations(config, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
 
 
 def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield what no schema can say: references between keys."""
     yield from _duplicates("seeds", config["seeds"])
-    if config["curvature"]["max_products"] < 2 * config["curvature"]["eigenvalues"]:
-        yield "curvature.max_products: must be at least twice curvature.eigenvalues"
+    products, wanted = config["curvature"]["max_products"], config["curvature"]["eigenvalues"]
+    if products < 2 * wanted:
+        yield (
+            f"curvature.max_products: found {products}, must be at least {2 * wanted}, twice "
+            "curvature.eigenvalues"
+        )
     for name, task in config["tasks"].items():
         prefix = f"tasks.{name}"
         yield from _duplicates(f"{prefix}.eta", task["eta"])
         yield from _duplicates(f"{prefix}.rho", task["rho"])
         if task["figure_rho"] not in task["rho"]:
-            yield f"{prefix}.figure_rho: {task['figure_rho']} is not one of rho: {task['rho']}"
+            radii = ", ".join(map(str, task["rho"]))
+            yield f"{prefix}.figure_rho: found {task['figure_rho']}, must be one of rho: {radii}"
         yield from _name_problems(prefix, task)
         yield from _schedule_problems(prefix, task["budget"], task["checks"])
         yield from _batch_problems(prefix, task)
@@ -184,7 +158,7 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _duplicates(key: str, values: Sequence[int | float]) -> Iterator[str]:
     for value in sorted({value for value in values if values.count(value) > 1}):
-        yield f"{key}: {value} stands there {values.count(value)} times; list each value once"
+        yield f"{key}: {value} is listed {values.count(value)} times; list each value once"
 
 
 def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
@@ -203,7 +177,10 @@ def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
             accepted = known[name]
             for option in task["model"]["settings"]:
                 if option not in accepted:
-                    hint = nearest(option, accepted) or f"; known: {', '.join(accepted)}"
+                    known_options = (
+                        ", ".join(accepted) or "none, for lack of keyword-only arguments"
+                    )
+                    hint = nearest(option, accepted) or f"; known: {known_options}"
                     yield f"{prefix}.model.settings: unknown key '{option}'{hint}"
 
 
@@ -212,16 +189,23 @@ def _schedule_problems(
 ) -> Iterator[str]:
     if budget["steps"] is None and budget["hours"] is None:
         yield f"{prefix}.budget: steps and hours are both null; give at least one"
-    if checks["spacing"] == "time":
+    spacing = checks["spacing"]
+    idle = "count" if spacing == "time" else "minutes"
+    if checks[idle] is not None:
+        yield (
+            f"{prefix}.checks.{idle}: {checks[idle]} has no effect with spacing: {spacing}; set "
+            f"{idle}: null, or another spacing"
+        )
+    if spacing == "time":
         if checks["minutes"] is None:
-            yield f"{prefix}.checks.minutes: null, but spacing: time needs the minutes between checks"
+            yield f"{prefix}.checks.minutes: null, but spacing: time needs minutes between checks"
         return
     if checks["count"] is None:
-        yield f"{prefix}.checks.count: null, but spacing: {checks['spacing']} needs a count"
+        yield f"{prefix}.checks.count: null, but spacing: {spacing} needs a count"
     elif budget["steps"] is None:
         yield (
-            f"{prefix}.budget.steps: null, but spacing: {checks['spacing']} is in steps; give "
-            "steps, or spacing: time"
+            f"{prefix}.budget.steps: null, but spacing: {spacing} is in steps; give steps, "
+            "or spacing: time"
         )
     elif checks["count"] > budget["steps"] + 1:
         yield (

@@ -10,9 +10,13 @@ class UserError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or ``""``."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{match[0]}'?" if match else ""
+    """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or ``""``.
+
+    Upper and lower case count as the same letter.
+    """
+    lowered = {candidate.lower(): candidate for candidate in known}
+    match = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return f"; did you mean '{lowered[match[0]]}'?" if match else ""
 
 
 def run_script(main: Callable[[], None]) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from samedge.settings import BudgetSettings, CheckSettings
 
 SECONDS_BETWEEN_LOOKS = 5.0  # a chunk of steps lasts about this long at most
-FIRST_CHUNK = 4  # steps, before the time of a step is known
 
 
 def check_steps(checks: CheckSettings, budget: BudgetSettings) -> tuple[int, ...]:
@@ -20,7 +19,8 @@ def check_steps(checks: CheckSettings, budget: BudgetSettings) -> tuple[int, ...
     if checks.spacing == "even":
         steps = np.linspace(0, budget.steps, checks.count)
     else:
-        steps = np.concatenate([[0], np.geomspace(1, budget.steps, checks.count - 1)])
+        # Counted down from the last step, so that two checks are the first and the last.
+        steps = np.append(np.geomspace(budget.steps, 1, checks.count - 1), 0)
     return tuple(int(step) for step in np.unique(np.rint(steps)))
 
 
@@ -68,7 +68,7 @@ class Schedule:
         stops = [step for step in self._steps if step > self.step]
         stops.append(self.budget.steps or self.step + longest)
         if self.step == 0:
-            by_time = FIRST_CHUNK
+            by_time = 1  # which tells how long a step takes
         else:
             seconds = min(SECONDS_BETWEEN_LOOKS, self._seconds_left())
             if self.checks.spacing == "time":

@@ -10,14 +10,16 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 
 def decimal_string(value: int | float | str) -> str:
     """Spell a number of the configuration as a plain decimal: ``"1e-3"`` becomes ``"0.001"``."""
-    return format(Decimal(str(value)), "f")
+    number = Decimal(str(value))
+    # Zero has a sign in both types, which would end up in file names.
+    return format(number if number else abs(number), "f")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class ModelSettings:
     """Which model, and the keyword arguments of its function in the registry."""
 
     name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,15 @@ class CurvatureSettings:
 
 @dataclass(frozen=True)
 class DivergenceSettings:
-    """A loss above ``loss_factor`` times the first one at ``checks`` checks running is divergence."""
+    """Diverged: a loss above ``loss_factor`` times the first one at ``checks`` checks in a row."""
 
     loss_factor: float
     checks: int
 
 
 @dataclass(frozen=True)
-class TaskSettings:
-    """One task of the configuration with its grid of learning rates and radii."""
+class TrainingSettings:
+    """How a task is trained and measured, the same for every run of its grid."""
 
     kind: str
     dataset: DatasetSettings
@@ -97,15 +99,21 @@ class TaskSettings:
     update: UpdateSettings
     batch_size: int | None
     microbatch: int | None
-    eta: tuple[str, ...]
-    rho: tuple[str, ...]
-    figure_rho: str
     budget: BudgetSettings
     checks: CheckSettings
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class TaskSettings(TrainingSettings):
+    """One task of the configuration with its grid of learning rates and radii."""
+
+    eta: tuple[str, ...]
+    rho: tuple[str, ...]
+    figure_rho: str
+
+
+@dataclass(frozen=True)
+class RunSettings(TrainingSettings):
     """Everything that determines one training run (but for the machine)."""
 
     task: str
@@ -113,15 +121,6 @@ class RunSettings:
     rho: str
     seed: int
     source: str
-    kind: str
-    dataset: DatasetSettings
-    model: ModelSettings
-    loss: LossSettings
-    update: UpdateSettings
-    batch_size: int | None
-    microbatch: int | None
-    budget: BudgetSettings
-    checks: CheckSettings
     curvature: CurvatureSettings
     divergence: DivergenceSettings
     precision: str
@@ -137,7 +136,7 @@ class RunSettings:
 
     @classmethod
     def from_json(cls, text: str) -> "RunSettings":
-        """Read what :meth:`to_json` wrote."""
+        """Read what :meth:`to_json` wrote; any other text raises :class:`ValueError`."""
         return build(cls, json.loads(text))
 
 
@@ -165,12 +164,7 @@ class Experiment:
     def run(self, task: str, eta: str, rho: str, seed: int) -> RunSettings:
         """Return one run of a task; its learning rate, radius and seed may lie off the grid."""
         settings = self.tasks[task]
-        grid_keys = ("eta", "rho", "figure_rho")
-        shared = {
-            f.name: getattr(settings, f.name)
-            for f in dataclasses.fields(settings)
-            if f.name not in grid_keys
-        }
+        shared = {f.name: getattr(settings, f.name) for f in dataclasses.fields(TrainingSettings)}
         return RunSettings(
             task=task,
             eta=eta,
@@ -191,8 +185,23 @@ class Experiment:
 
 
 def build(cls: type, values: Mapping[str, Any]) -> Any:
-    """Build a settings class, and those nested in it, from plain (validated) mappings."""
+    """Build a settings class, and those nested in it, from plain mappings.
+
+    Raises
+    ------
+    ValueError
+        For something that is no mapping, or keys that are missing or not known. The values
+        themselves are not checked: :func:`samedge.configuration.validate` does that.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{cls.__name__} needs keys and values, found {values!r}")
     hints = typing.get_type_hints(cls)
+    for fault, names in (
+        ("lacks", hints.keys() - values),
+        ("does not know", values.keys() - hints),
+    ):
+        if names:
+            raise ValueError(f"{cls.__name__} {fault} {', '.join(sorted(names))}")
     return cls(**{name: _convert(hints[name], value) for name, value in values.items()})
 
 

@@ -1,0 +1,74 @@
+"""Write docs/workflow.md, the rules of the default experiment and what depends on what.
+
+Run as ``python docs/write_rulegraph.py``. A test holds the committed file equal to what this
+script writes.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+REPOSITORY = DOCS.parent
+PAGE = DOCS / "workflow.md"
+
+PREFACE = """\
+<!-- Written by docs/write_rulegraph.py from the Snakefile; edit that. -->
+# Workflow
+
+The rules of the default experiment; an arrow leads from a rule to one that uses what it makes.
+With `source: tfds` there is no `download_sample`: data are read from `TFDS_DATA_DIR`."""
+
+RESULTS = """\
+Everything an experiment makes lies under `results/<experiment>/`: `data/`, `runs/`, `cubes/`,
+`figures/`, `supplement/`, and a log and a benchmark for each job. Targets besides `all` are
+`figure_01` to `figure_16`, `supplement`, and every file by its path."""
+
+
+def page() -> str:
+    """Return the whole page."""
+    nodes, edges = rule_graph()
+    purposes = messages()
+    diagram = ["```mermaid", "flowchart TB"]
+    diagram += [f"    {source} --> {target}" for source, target in edges]
+    diagram.append("```")
+    rows = ["| Rule | What one job does | Where |", "| --- | --- | --- |"]
+    rows += [
+        f"| `{rule}` | {purpose} | [`{path}`](../{path}) |"
+        for rule, (purpose, path) in purposes.items()
+        if rule in nodes
+    ]
+    return "\n\n".join([PREFACE, "\n".join(diagram), "\n".join(rows), RESULTS]) + "\n"
+
+
+def rule_graph() -> tuple[set[str], list[tuple[str, str]]]:
+    """Return the rules that ``all`` needs, and pairs of a rule and one made from its output."""
+    command = [sys.executable, "-m", "snakemake", "--rulegraph", "dot"]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    labels = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', run.stdout, flags=re.MULTILINE))
+    pairs = re.findall(r"^\s*(\d+) -> (\d+)$", run.stdout, flags=re.MULTILINE)
+    # Snakemake's order is that of a set; sorted, equal workflows give equal pages.
+    edges = sorted((labels[source], labels[target]) for source, target in pairs)
+    return set(labels.values()), edges
+
+
+def messages() -> Mapping[str, tuple[str, str]]:
+    """Return the purpose and the file of each rule with a message, in the order of the includes."""
+    included = re.findall(
+        r'^include: "(.+)"$', (REPOSITORY / "Snakefile").read_text(), re.MULTILINE
+    )
+    found = {}
+    for path in included:
+        rules = re.split(r"^rule (\w+):$", (REPOSITORY / path).read_text(), flags=re.MULTILINE)
+        for name, body in zip(rules[1::2], rules[2::2], strict=True):
+            message = re.search(r'^    message:\s+"(.+)"$', body, flags=re.MULTILINE)
+            if message:
+                purpose = re.sub(r"\{wildcards\.(\w+)\}", r"*\1*", message[1])
+                found[name] = (purpose[0].lower() + purpose[1:], path)
+    return found
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,100 @@
+"""The documentation is current and true: generated pages, links, and every example."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from samedge import configuration
+
+
+def fenced(text, language):
+    """Return the contents of the fenced blocks in a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("writer", ["write_configuration", "write_rulegraph"])
+def test_generated_pages_are_current(repository, writer):
+    path = repository / "docs" / f"{writer}.py"
+    spec = importlib.util.spec_from_file_location(writer, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = module.PAGE.read_text(encoding="utf-8")
+    assert written == module.page(), f"run: python docs/{writer}.py"
+
+
+def test_every_key_of_the_schema_is_described(repository):
+    """The page is made from the descriptions: none may be missing."""
+    schema = yaml.safe_load((repository / "workflow/schemas/config.schema.yaml").read_text())
+    page = (repository / "docs" / "configuration.md").read_text(encoding="utf-8")
+    parts = [schema, *schema["$defs"].values()]
+    while parts:
+        for key, node in parts.pop().get("properties", {}).items():
+            assert node["description"], key
+            assert key in page
+            parts.append(node)
+
+
+def test_the_overlay_in_the_configuration_page_is_valid(repository, tmp_path):
+    page = (repository / "docs" / "configuration.md").read_text(encoding="utf-8")
+    [overlay] = fenced(page, "yaml")
+    path = tmp_path / "my.yaml"
+    path.write_text(overlay)
+    experiment = configuration.load([repository / "config.yaml", path])
+    assert list(experiment.tasks) == ["mnist", "cifar10"]
+    assert experiment.tasks["mnist"].model.settings == {"blocks": 1, "channels": 4}
+
+
+@pytest.mark.parametrize("name", ["configuration", "extending", "method", "workflow"])
+def test_links_lead_somewhere(repository, name):
+    page = repository / "docs" / f"{name}.md"
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_the_examples_of_extending_run(repository, tmp_path):
+    """In a copy of the package each block goes where it says; the others run, in order."""
+    text = (repository / "docs" / "extending.md").read_text(encoding="utf-8")
+    for part in ("scripts", "schemas"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(
+            repository / "workflow" / part, tmp_path / "workflow" / part, ignore=ignored
+        )
+    shutil.copy(repository / "config.yaml", tmp_path)
+    [overlay] = fenced(text, "yaml")
+    (tmp_path / "stripes.yaml").write_text(overlay)
+    additions, examples = 0, []
+    for block in fenced(text, "python"):
+        target = re.match(r"# (workflow/\S+)\n", block)
+        if target:
+            additions += 1
+            with (tmp_path / target[1]).open("a", encoding="utf-8") as module:
+                module.write(f"\n\n{block}")
+        else:
+            examples.append(block)
+    assert (additions, len(examples)) == (4, 4)
+    [commands] = [block for block in fenced(text, "") if block.startswith("python")]
+    lines = commands.replace("\\\n", "").splitlines()
+    scripts = [line.split()[1:] for line in lines]
+    calls = [
+        f"import {path.split('/')[-1].removesuffix('.py')} as script\nscript.main({arguments!r})\n"
+        for path, *arguments in scripts
+    ]
+    # One process for all, since importing and compiling takes most of the time.
+    program = "\n".join([*calls, *examples])
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "workflow" / "scripts")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "completed" in run.stdout
+    assert (tmp_path / "stripes.nc").exists()

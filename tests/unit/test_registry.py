@@ -1,0 +1,116 @@
+"""Names are registered once, looked up with help, and read from a module without importing it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from samedge.configuration import PACKAGE, REGISTRIES
+from samedge.errors import UserError, nearest
+from samedge.registry import Registry, declared
+
+
+@pytest.fixture
+def shapes():
+    registry = Registry("shape")
+
+    @registry.register("square")
+    def square(side):
+        return side * side
+
+    @registry.register("circle")
+    class Circle:
+        pass
+
+    registry.circle = Circle
+    return registry
+
+
+def test_a_registry_is_a_mapping_of_what_was_registered(shapes):
+    assert shapes["square"](3) == 9
+    assert shapes["circle"] is shapes.circle
+    assert list(shapes) == ["square", "circle"]
+    assert len(shapes) == 2
+    assert "square" in shapes
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_all(shapes):
+    with pytest.raises(UserError) as caught:
+        shapes["sqare"]
+    assert str(caught.value) == (
+        "unknown shape 'sqare'; did you mean 'square'? (known: circle, square)"
+    )
+
+
+def test_a_name_is_taken_once(shapes):
+    with pytest.raises(ValueError, match="the shape 'square' is registered twice"):
+        shapes.register("square")(len)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("squre", "; did you mean 'square'?"),
+        ("SQUARE", "; did you mean 'square'?"),
+        ("circel", "; did you mean 'Circle'?"),
+        ("zzz", ""),
+        ("", ""),
+    ],
+)
+def test_the_nearest_name_is_offered_if_it_is_near(name, hint):
+    assert nearest(name, ["square", "Circle"]) == hint
+
+
+def test_what_a_module_registers_is_read_from_its_source(tmp_path):
+    source = tmp_path / "mine.py"
+    source.write_text(
+        "import a_package_that_does_not_exist\n"
+        "@MODELS.register('net')\n"
+        "def net(outputs, *, depth: int, width: int = 3): ...\n"
+        "@registry.MODELS.register('plain')\n"
+        "@cache\n"
+        "def plain(outputs): ...\n"
+        "@MODELS.register('kind')\n"
+        "class Kind: ...\n"
+        "@other.decorator('not this')\n"
+        "def helper(): ...\n"
+        "@MODELS.register(computed_name)\n"
+        "def dynamic(): ...\n"
+    )
+    assert declared(source) == {"net": ("depth", "width"), "plain": (), "kind": ()}
+
+
+def test_source_and_registry_agree_on_every_name():
+    """The configuration is judged by the sources; jobs look names up in the imported modules."""
+    registries = {
+        "problems.py": "TASKS",
+        "sources.py": "DATASETS",
+        "models.py": "MODELS",
+        "losses.py": "LOSSES",
+        "sam.py": "RULES",
+    }
+    assert set(REGISTRIES.values()) == set(registries)
+    modules = {name.removesuffix(".py"): registry for name, registry in registries.items()}
+    code = "import importlib\n" + "\n".join(
+        f"print(*importlib.import_module('samedge.{module}').{registry})"
+        for module, registry in modules.items()
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = [set(line.split()) for line in run.stdout.splitlines()]
+    assert imported == [set(declared(PACKAGE / f"{module}.py")) for module in modules]
+
+
+def test_judging_a_configuration_imports_no_jax(repository):
+    code = (
+        "import sys; from samedge.configuration import load; load(sys.argv[1:]);"
+        "heavy = {'jax', 'flax', 'haiku', 'optax', 'xarray', 'matplotlib'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    command = [sys.executable, "-c", code, str(repository / "config.yaml")]
+    subprocess.run(command, cwd=PACKAGE.parent, check=True)

@@ -1,0 +1,158 @@
+"""The command line of the training script: every mistake is one clear message."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+import train_run
+from samedge.configuration import validate
+from samedge.errors import UserError
+from synthetic import run_settings
+
+FILES = ["--data", "data.npz", "--output", "run.nc"]
+
+
+@pytest.fixture
+def by_hand(repository):
+    """Return the settings that a command line resolves to, some of its options set otherwise."""
+
+    def resolve(**changes):
+        options = {"task": "mnist", "eta": "0.3", "rho": "0.1", "seed": "0"} | changes
+        given = [f"--{name}={value}" for name, value in options.items()]
+        configfile = ["--configfile", str(repository / "config.yaml")]
+        return train_run.resolve(train_run.parse([*FILES, *configfile, *given]))
+
+    return resolve
+
+
+def usage_error(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        train_run.parse(list(arguments))
+    assert caught.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1].partition(": ")[2]
+
+
+def test_by_hand_and_by_settings_are_the_same_run(by_hand):
+    run = by_hand()
+    again = train_run.resolve(train_run.parse([*FILES, "--settings", run.to_json()]))
+    assert again == run
+    assert (run.task, run.name) == ("mnist", "eta0.3_rho0.1_seed0")
+
+
+@pytest.mark.parametrize(
+    "spelling", ["0.1", "1", "1.0", "1e-3", "1.0e-3", "0.0010", "2.5e+1", "1e0", "0.125"]
+)
+def test_a_learning_rate_may_lie_off_the_grid_and_is_spelled_as_a_configuration_would(
+    by_hand, repository, spelling
+):
+    config = yaml.safe_load((repository / "config.yaml").read_text())
+    config["tasks"]["mnist"] |= yaml.safe_load(f"eta: [{spelling}]")
+    assert (by_hand(eta=spelling).eta,) == validate(config).tasks["mnist"].eta
+
+
+def test_overlays_are_merged(repository):
+    files = [str(repository / name) for name in ("config.yaml", "config/laptop.yaml")]
+    grid_point = ["--task", "mnist", "--eta", "0.3", "--rho", "0"]
+    run = train_run.resolve(train_run.parse([*FILES, "--configfile", *files, *grid_point]))
+    assert (run.source, run.model.settings["width"], run.seed) == ("tfds", 200, 0)
+
+
+def test_files_are_asked_for(capsys):
+    message = usage_error(capsys, "--settings", "{}")
+    assert message == "error: the following arguments are required: --data, --output"
+
+
+def test_what_is_missing_to_name_a_run_is_listed(capsys):
+    assert usage_error(capsys, *FILES, "--task", "mnist", "--rho", "0") == (
+        "error: needs --settings, or else --configfile, --eta"
+    )
+
+
+def test_settings_are_not_mixed_with_options_by_hand(capsys):
+    assert usage_error(capsys, *FILES, "--settings", "{}", "--eta", "1", "--seed", "3") == (
+        "error: --settings says it all; leave out --eta, --seed"
+    )
+
+
+def test_an_unknown_device_is_answered_with_the_known_ones(capsys):
+    message = usage_error(capsys, *FILES, "--settings", "{}", "--device", "tpu")
+    assert "--device: invalid choice: 'tpu'" in message
+    assert all(device in message for device in ("auto", "cpu", "gpu"))
+
+
+def test_an_unknown_task_is_answered_with_the_nearest(by_hand):
+    with pytest.raises(UserError) as caught:
+        by_hand(task="minst")
+    assert str(caught.value) == (
+        "--task: the configuration has no task 'minst'; did you mean 'mnist'? "
+        "(it has: mnist, cifar10, tiny_shakespeare)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "bound"),
+    [
+        *(("eta", value, "greater than 0") for value in ("fast", "", "0", "-0.1", "nan", "1e999")),
+        *(("rho", value, "at least 0") for value in ("wide", "-1", "-inf", "0.1.2", "0,1")),
+    ],
+)
+def test_a_number_out_of_range_is_named_with_its_bound(by_hand, option, value, bound):
+    with pytest.raises(UserError) as caught:
+        by_hand(**{option: value})
+    assert str(caught.value) == f"--{option}: '{value}' must be a number {bound}"
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "x", "", "4294967296", "٣"])
+def test_a_seed_is_a_whole_number_in_range(by_hand, value):
+    with pytest.raises(UserError) as caught:
+        by_hand(seed=value)
+    assert str(caught.value) == f"--seed: '{value}' must be a whole number from 0 to 4294967295"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda values: "{", "Expecting property name enclosed in double quotes"),
+        (lambda values: "3", "RunSettings needs keys and values, found 3"),
+        (lambda values: json.dumps(values | {"etas": "1"}), "RunSettings does not know etas"),
+        (
+            lambda values: json.dumps({k: v for k, v in values.items() if k != "eta"}),
+            "RunSettings lacks eta",
+        ),
+        (
+            lambda values: json.dumps(values | {"loss": "squared_error"}),
+            "LossSettings needs keys and values, found 'squared_error'",
+        ),
+    ],
+)
+def test_settings_that_are_no_run_are_refused(change, complaint):
+    text = change(json.loads(run_settings().to_json()))
+    with pytest.raises(UserError) as caught:
+        train_run.resolve(train_run.parse([*FILES, "--settings", text]))
+    assert str(caught.value).startswith(
+        f"--settings: must be the JSON of one run's settings ({complaint}"
+    )
+
+
+def test_a_mistake_ends_the_script_with_a_message_and_no_traceback(repository, tmp_path):
+    def run(*arguments):
+        script = repository / "workflow" / "scripts" / "train_run.py"
+        return subprocess.run(
+            [sys.executable, str(script), *FILES, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    wrong = run("--configfile", "none.yaml", "--task", "a", "--eta", "1", "--rho", "0")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == "error: none.yaml: cannot be read (No such file or directory)\n"
+    no_data = run("--settings", run_settings().to_json(), "--device", "cpu")
+    assert (no_data.returncode, no_data.stdout) == (1, "")
+    assert no_data.stderr == (
+        "error: the data file data.npz is missing; the rule prepare_data writes it\n"
+    )
+    assert not any(tmp_path.iterdir())
