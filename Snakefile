@@ -21,18 +21,20 @@ include: "workflow/rules/figures.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         [figure_paths(number) for number in DRAWN],
         expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         expand(f"{RESULTS}/cubes/{{task}}.converged.nc", task=TASKS),
         supplement_paths(),
+        # Without these a run file that was deleted would not be missed while its cube is there.
+        [run_path(run) for task in TASKS for run in runs_of(task)],
+    localrule: True
 
 
 rule supplement:
-    localrule: True
     input:
         supplement_paths(),
+    localrule: True
 
 
 for number in DRAWN:
@@ -40,6 +42,8 @@ for number in DRAWN:
     rule:
         name:
             f"figure_{number}"
-        localrule: True
         input:
             figure_paths(number),
+            # A figure older than a cube that could not be made anew is no answer.
+            cube_paths(number),
+        localrule: True

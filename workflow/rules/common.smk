@@ -8,6 +8,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from samedge.configuration import validate
 from samedge.errors import UserError
+from samedge.figure_table import FIGURES, drawable
 
 try:
     EXPERIMENT = validate(config)
@@ -17,6 +18,8 @@ except UserError as error:
 RESULTS = f"results/{EXPERIMENT.name}"
 PACKAGE = "workflow/scripts/samedge"
 TASKS = list(EXPERIMENT.tasks)
+# The figures whose task and radii the configuration has, by the number in their file name.
+DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.tasks)}
 
 
 wildcard_constraints:
@@ -41,9 +44,33 @@ def run_path(run):
     return f"{RESULTS}/runs/{run.task}/{run.name}.nc"
 
 
+def run_settings(wildcards):
+    """Return the settings of the run that a path names, as JSON."""
+    names = {run.name: run for run in runs_of(wildcards.task)}
+    run = f"eta{wildcards.eta}_rho{wildcards.rho}_seed{wildcards.seed}"
+    if run not in names:
+        raise WorkflowError(
+            f"{run} is not in the grid of tasks.{wildcards.task}; its runs are: "
+            + ", ".join(names)
+        )
+    return names[run].to_json()
+
+
+def run_minutes(wildcards):
+    """Return the minutes to ask a scheduler for: the budget, and as much again for measuring."""
+    hours = EXPERIMENT.tasks[wildcards.task].budget.hours
+    return 24 * 60 if hours is None else 60 + round(2 * 60 * hours)
+
+
 def figure_paths(number):
     """Return both files of a figure."""
     return [f"{RESULTS}/figures/figure_{number}.{kind}" for kind in ("pdf", "png")]
+
+
+def cube_paths(number):
+    """Return the cube that a figure needs; Figure 1 is a formula and has none."""
+    task = DRAWN[number].task
+    return [f"{RESULTS}/cubes/{task}.nc"] if task else []
 
 
 def supplement_paths():

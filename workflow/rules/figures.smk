@@ -1,7 +1,5 @@
 # From cubes to the figures of the paper, and to the plots of every run.
 
-from samedge.figure_table import FIGURES, drawable
-
 FIGURE_MODULES = modules(
     "figures",
     "figure_table",
@@ -14,18 +12,11 @@ FIGURE_MODULES = modules(
     "errors",
 )
 STYLE = f"{PACKAGE}/style.mplstyle"
-# The figures whose task and radii the configuration has, by the number in their file name.
-DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.tasks)}
 
 
 rule plot_figure:
     input:
-        # Figure 1 is a formula: it has no task and no cube.
-        cube=lambda wildcards: [
-            f"{RESULTS}/cubes/{task}.nc"
-            for task in [DRAWN[wildcards.number].task]
-            if task
-        ],
+        cube=lambda wildcards: cube_paths(wildcards.number),
         script="workflow/scripts/plot_figure.py",
         modules=FIGURE_MODULES,
         style=STYLE,

@@ -7,24 +7,6 @@ TRAINING_ENVIRONMENTS = {
 }
 
 
-def run_settings(wildcards):
-    """Return the settings of the run that a path names, as JSON."""
-    names = {run.name: run for run in runs_of(wildcards.task)}
-    run = f"eta{wildcards.eta}_rho{wildcards.rho}_seed{wildcards.seed}"
-    if run not in names:
-        raise WorkflowError(
-            f"{run} is not in the grid of tasks.{wildcards.task}; its runs are: "
-            + ", ".join(names)
-        )
-    return names[run].to_json()
-
-
-def run_minutes(wildcards):
-    """Return the minutes to ask a scheduler for: the budget, and as much again for measuring."""
-    hours = EXPERIMENT.tasks[wildcards.task].budget.hours
-    return 24 * 60 if hours is None else 60 + round(2 * 60 * hours)
-
-
 rule train_run:
     input:
         data=f"{RESULTS}/data/{{task}}.npz",

@@ -10,6 +10,7 @@ Under Snakemake the settings come resolved as JSON; by hand they come from confi
 import argparse
 import math
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from samedge.configuration import load
@@ -33,7 +34,11 @@ def main(argv: list[str] | None = None) -> None:
 
     data = read_data(arguments.data)
     attributes = provenance(data)
-    print(f"{settings.task} {settings.name} on {attributes['device']}", flush=True)
+    # The date stands here, in the log, so that run files of equal settings can be equal.
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    print(
+        f"{settings.task} {settings.name} on {attributes['device']}, started {started}", flush=True
+    )
     checks, outcome = train(
         settings, build_problem(settings, data), lambda line: print(line, flush=True)
     )

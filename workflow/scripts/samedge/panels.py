@@ -180,7 +180,7 @@ def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool
         ax.set_ylim(0, top)
     if drawn.size and drawn.max() > top:
         ax.text(
-            0.03,
+            0.1,
             1.0,
             rf"$\uparrow$ {drawn.max():.4g}",
             transform=ax.transAxes,
@@ -188,6 +188,8 @@ def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool
             va="top",
             fontsize="small",
             color="0.35",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
+            zorder=6,
         )
 
 

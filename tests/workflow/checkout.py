@@ -1,0 +1,152 @@
+"""A copy of the checkout in which tests run the workflow and its scripts, and read its plans."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+SOURCES = ("Snakefile", "config.yaml", "config", "envs", "profiles", "workflow")
+TINY = "tiny.yaml"
+#: An environment in which whatever imports JAX or what builds on it fails.
+WITHOUT_JAX = {"PYTHONPATH": str(HERE / "without_jax")}
+# What a person may have set that would make a run here differ from one elsewhere.
+UNSET = (
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_PLATFORMS",
+    "PYTHONPATH",
+    "SNAKEMAKE_PROFILE",
+    "XLA_FLAGS",
+)
+LONGEST = 900  # seconds that one command may take on a machine with other work
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dry run says it would do: how often each rule, and the message of every job."""
+
+    counts: Mapping[str, int]
+    messages: tuple[str, ...]
+
+    @property
+    def runs(self) -> set[tuple[str, ...]]:
+        """The task, eta, rho and seed of every training job."""
+        return set(self._groups(r"Train (\w+): eta (\S+), rho (\S+), seed (\d+)"))
+
+    @property
+    def figures(self) -> set[int]:
+        """The numbers of the figures to draw."""
+        return {int(number) for (number,) in self._groups(r"Draw figure (\d+)")}
+
+    @property
+    def prepared(self) -> set[str]:
+        """The tasks whose data are to be prepared."""
+        return {task for (task,) in self._groups(r"Prepare the data of (\w+)")}
+
+    @property
+    def collected(self) -> set[str]:
+        """The tasks whose runs are to be merged."""
+        return {task for (task,) in self._groups(r"Merge the runs of (\w+) into one cube")}
+
+    def _groups(self, pattern: str) -> list[tuple[str, ...]]:
+        found = (re.fullmatch(pattern, message) for message in self.messages)
+        return [match.groups() for match in found if match]
+
+
+NOTHING = Plan({}, ())
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the checkout and how to run what is in it."""
+
+    root: Path
+
+    @classmethod
+    def copy(cls, repository: Path, root: Path) -> "Checkout":
+        """Copy what the workflow consists of, with the tests' own data sets in its registry."""
+        root.mkdir(parents=True)
+        without = shutil.ignore_patterns("__pycache__", ".*")
+        for name in SOURCES:
+            if (repository / name).is_dir():
+                shutil.copytree(repository / name, root / name, ignore=without)
+            else:
+                shutil.copy2(repository / name, root / name)
+        shutil.copy2(HERE / TINY, root / TINY)
+        checkout = cls(root)
+        own = (HERE / "own_datasets.py").read_text(encoding="utf-8")
+        with checkout.module("sources.py").open("a", encoding="utf-8") as registry:
+            registry.write(own)
+        return checkout
+
+    def clone(self, root: Path) -> "Checkout":
+        """Copy everything: results, times of files, and Snakemake's records of how they came."""
+        shutil.copytree(self.root, root)
+        return Checkout(root)
+
+    def result(self, name: str) -> Path:
+        """Return the path of a file among the results of the tiny experiment."""
+        return self.root / "results/tiny" / name
+
+    def module(self, name: str) -> Path:
+        """Return the path of a file of the package."""
+        return self.root / "workflow/scripts/samedge" / name
+
+    def snakemake(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+        """Run Snakemake on the tiny experiment and return how it ended, both outputs in one."""
+        return self.python("-m", "snakemake", "--configfile", TINY, *arguments, **environment)
+
+    def script(
+        self, name: str, *arguments: object, **environment: str
+    ) -> subprocess.CompletedProcess:
+        """Run one of the workflow's scripts by hand."""
+        return self.python(f"workflow/scripts/{name}.py", *arguments, **environment)
+
+    def python(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+        """Run the interpreter of these tests here; it is also what rules find as ``python``."""
+        inherited = {name: value for name, value in os.environ.items() if name not in UNSET}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=self.root,
+            env=inherited | {"PATH": path} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+
+    def plan(
+        self,
+        *targets: str,
+        configfiles: tuple[str, ...] = (TINY,),
+        changes: Mapping | None = None,
+        **environment: str,
+    ) -> Plan:
+        """Return what a dry run plans, of the tiny experiment with these changes, for targets."""
+        if changes:
+            (self.root / "changes.yaml").write_text(yaml.safe_dump(changes), encoding="utf-8")
+            configfiles = (*configfiles, "changes.yaml")
+        chosen = ("--configfile", *configfiles) if configfiles else ()
+        done = self.python(
+            "-m", "snakemake", "--nocolor", "--dry-run", *targets, *chosen, **environment
+        )
+        assert done.returncode == 0, done.stdout
+        return parse(done.stdout)
+
+
+def parse(output: str) -> Plan:
+    """Read the plan in the output of a dry run."""
+    if "Nothing to be done" in output:
+        return NOTHING
+    table = output.split("Job stats:\n", 1)[1].split("\ntotal", 1)[0]
+    counts = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
+    messages = re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE)
+    return Plan({rule: int(count) for rule, count in counts}, tuple(messages))

@@ -1,0 +1,33 @@
+"""Copies of the checkout: one in which nothing has run, and the tiny experiment, run once.
+
+The data are those of ``own_datasets.py``: the registry's way in for a user's own data. They need
+no network, no package index and no prepared data sets, so that these tests run everywhere; how
+the real data come in is what the unit tests of sources, archives and samples are for.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from checkout import Checkout
+
+
+@pytest.fixture(scope="session")
+def unrun(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a copy of the checkout to plan in; nothing has run."""
+    return Checkout.copy(repository, tmp_path_factory.mktemp("workflow") / "unrun")
+
+
+@pytest.fixture(scope="session")
+def finished(unrun: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a checkout in which the tiny experiment has run; to be read, not changed."""
+    checkout = unrun.clone(tmp_path_factory.mktemp("workflow") / "finished")
+    done = checkout.snakemake("--cores", "all", "--resources", "gpu=1")
+    assert done.returncode == 0, done.stdout
+    return checkout
+
+
+@pytest.fixture
+def changeable(finished: Checkout, tmp_path: Path) -> Checkout:
+    """Return a copy of the finished checkout for one test to change."""
+    return finished.clone(tmp_path / "changeable")

@@ -1,0 +1,116 @@
+"""The scripts without Snakemake, the same numbers every time, and figures without JAX."""
+
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import yaml
+
+from checkout import TINY, WITHOUT_JAX, Checkout
+from samedge import records
+
+TIMES = ["training_time", "wall_time"]
+
+
+def assert_equal_but_for_times(one: xr.Dataset, other: xr.Dataset) -> None:
+    """Hold two run files equal in every variable and attribute but the two times."""
+    xr.testing.assert_identical(one.drop_vars(TIMES), other.drop_vars(TIMES))
+    for name in TIMES:
+        assert one[name].shape == other[name].shape
+
+
+def train(checkout: Checkout, output: Path, *arguments: object) -> xr.Dataset:
+    """Train one run with the script, in a process of its own."""
+    done = checkout.script("train_run", "--device", "cpu", "--output", output, *arguments)
+    assert done.returncode == 0, done.stdout
+    return records.read_run(output)
+
+
+def test_a_run_from_the_command_line_equals_the_workflows(finished: Checkout, tmp_path):
+    # The workflow keeps compiled programs; here everything is compiled anew.
+    by_hand = train(
+        finished,
+        tmp_path / "run.nc",
+        *("--configfile", "config.yaml", TINY, "--task", "mnist"),
+        *("--eta", "1e-1", "--rho", "0.1", "--seed", "0"),
+        *("--data", "results/tiny/data/mnist.npz"),
+    )
+    run = records.read_run(finished.result("runs/mnist/eta0.1_rho0.1_seed0.nc"))
+    assert_equal_but_for_times(by_hand, run)
+
+
+def test_a_run_from_its_stored_settings_equals_itself(finished: Checkout, tmp_path):
+    # One that diverged, with the compiled programs that the workflow kept.
+    run = records.read_run(finished.result("runs/mnist/eta10000_rho0.1_seed0.nc"))
+    again = train(
+        finished,
+        tmp_path / "run.nc",
+        *("--settings", run.attrs["settings"], "--data", "results/tiny/data/mnist.npz"),
+        *("--cache", "results/tiny/cache/jax"),
+    )
+    assert_equal_but_for_times(again, run)
+
+
+def test_equal_runs_at_the_size_of_the_default_experiment(changeable: Checkout, tmp_path):
+    """Matrix products of this size are shared among threads, whose order must not show."""
+    changes = {
+        "tasks": {
+            "mnist": {
+                "dataset": {"train_examples": 1000, "test_examples": 1000},
+                "model": {"settings": {"depth": 4, "width": 100}},
+                "budget": {"steps": 20},
+            }
+        }
+    }
+    (changeable.root / "larger.yaml").write_text(yaml.safe_dump(changes), encoding="utf-8")
+    prepared = changeable.script(
+        "prepare_data",
+        *("--dataset", "own_digits", "--source", "sample", "--output", tmp_path / "data.npz"),
+        *("--train-examples", 1000, "--test-examples", 1000),
+    )
+    assert prepared.returncode == 0, prepared.stdout
+    settings = ("--configfile", "config.yaml", TINY, "larger.yaml", "--task", "mnist")
+    point = ("--eta", 0.3, "--rho", 0.1, "--data", tmp_path / "data.npz")
+    one, other = (
+        train(changeable, tmp_path / f"{name}.nc", *settings, *point) for name in ("one", "other")
+    )
+    assert float(one["eigenvalue"][0, 0, 0, -1, 0]) > 0
+    assert_equal_but_for_times(one, other)
+
+
+@pytest.mark.parametrize("number", [1, 4, 15])
+def test_figures_are_redrawn_from_cubes_without_jax(finished: Checkout, tmp_path, number):
+    task = {4: "mnist", 15: "tiny_shakespeare"}.get(number)
+    cube = ("--cube", finished.result(f"cubes/{task}.nc")) if task else ()
+    outputs = ("--output-pdf", tmp_path / "figure.pdf", "--output-png", tmp_path / "figure.png")
+    done = finished.script("plot_figure", "--number", number, *cube, *outputs, **WITHOUT_JAX)
+    assert done.returncode == 0, done.stdout
+    for kind in ("pdf", "png"):
+        drawn = finished.result(f"figures/figure_{number:02d}.{kind}").read_bytes()
+        assert (tmp_path / f"figure.{kind}").read_bytes() == drawn
+
+
+def test_cubes_are_merged_and_filtered_without_jax(finished: Checkout, tmp_path):
+    merged, filtered = tmp_path / "cube.nc", tmp_path / "filtered.nc"
+    grid = records.read_cube(finished.result("cubes/mnist.nc")).attrs["settings"]
+    commands = [
+        ("collect_runs", "--grid", grid, "--runs", "results/tiny/runs/mnist", "--output", merged),
+        ("filter_diverged", "--input", merged, "--output", filtered),
+    ]
+    for command in commands:
+        done = finished.script(*command, **WITHOUT_JAX)
+        assert done.returncode == 0, done.stdout
+    assert merged.read_bytes() == finished.result("cubes/mnist.nc").read_bytes()
+    assert filtered.read_bytes() == finished.result("cubes/mnist.converged.nc").read_bytes()
+
+
+def test_the_supplement_is_redrawn_from_a_cube_without_jax(finished: Checkout, tmp_path):
+    cube = finished.result("cubes/cifar10.converged.nc")
+    done = finished.script(
+        "plot_supplement", "--cube", cube, "--output", tmp_path / "pages", **WITHOUT_JAX
+    )
+    assert done.returncode == 0, done.stdout
+    pages = sorted((tmp_path / "pages").iterdir())
+    assert len(pages) == 5
+    for page in pages:
+        assert page.read_bytes() == finished.result(f"supplement/cifar10/{page.name}").read_bytes()

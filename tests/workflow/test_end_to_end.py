@@ -1,0 +1,193 @@
+"""What a finished run of the workflow leaves behind: files, cubes, and runs that diverged."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from checkout import Checkout
+from samedge import figures, records
+from samedge.figure_table import FIGURES
+
+TASKS = ("mnist", "cifar10", "tiny_shakespeare")
+#: Sizes of eta, rho, seed, check and rank.
+SIZES = {"mnist": (2, 2, 1, 4, 3), "cifar10": (1, 2, 1, 3, 3), "tiny_shakespeare": (1, 2, 1, 3, 3)}
+STEPS = {"mnist": [0, 4, 8, 12], "cifar10": [0, 2, 4], "tiny_shakespeare": [0, 1, 4]}
+RUNS = {
+    "mnist": ["eta0.1_rho0_seed0", "eta0.1_rho0.1_seed0"],
+    "cifar10": ["eta0.003_rho0_seed0", "eta0.003_rho0.1_seed0"],
+    "tiny_shakespeare": ["eta0.1_rho0_seed0", "eta0.1_rho0.3_seed0"],
+}
+DIVERGED = ["eta10000_rho0_seed0", "eta10000_rho0.1_seed0"]
+
+PER_RUN = ("eta", "rho", "seed")
+PER_CHECK = (*PER_RUN, "check")
+PER_RANK = (*PER_CHECK, "rank")
+CONTRACT = {
+    **dict.fromkeys(("step", "training_time", "wall_time", "training_loss"), PER_CHECK),
+    **dict.fromkeys(("gradient_norm", "sam_gradient_norm", "sam_edge"), PER_CHECK),
+    **dict.fromkeys(("eigenvalue", "eigenvalue_residual"), PER_RANK),
+    **dict.fromkeys(("largest_eigenvalue", "smallest_eigenvalue"), PER_CHECK),
+    **dict.fromkeys(("gradient_alignment", "sam_gradient_alignment"), PER_CHECK),
+    "hessian_vector_products": PER_CHECK,
+    "gd_edge": ("eta",),
+    "status": PER_RUN,
+}
+ATTRIBUTES = {
+    "Conventions": "CF-1.11",
+    "device": "cpu",
+    "matmul_precision": "highest",
+    "data_source": "sample",
+    "data_stand_in": 1,
+}
+
+
+def files(folder: Path) -> set[str]:
+    """Return the names of the files in a folder, but for hidden ones."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def is_pdf(path: Path) -> bool:
+    content = path.read_bytes()
+    return content.startswith(b"%PDF-") and content.rstrip().endswith(b"%%EOF")
+
+
+def is_png(path: Path) -> bool:
+    content = path.read_bytes()
+    return content.startswith(b"\x89PNG\r\n\x1a\n") and content.endswith(b"IEND\xaeB`\x82")
+
+
+def test_sixteen_figures(finished: Checkout):
+    folder = finished.result("figures")
+    names = [f"figure_{number:02d}" for number in range(1, 17)]
+    assert files(folder) == {f"{name}.{kind}" for name in names for kind in ("pdf", "png")}
+    for name in names:
+        assert is_pdf(folder / f"{name}.pdf")
+        assert is_png(folder / f"{name}.png")
+
+
+def test_runs_and_cubes_by_name(finished: Checkout):
+    assert files(finished.result("runs")) == set(TASKS)
+    for task in TASKS:
+        names = RUNS[task] + (DIVERGED if task == "mnist" else [])
+        assert files(finished.result(f"runs/{task}")) == {f"{name}.nc" for name in names}
+    wanted = {f"{task}{kind}.nc" for task in TASKS for kind in ("", ".converged")}
+    assert files(finished.result("cubes")) == wanted
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_supplement_shows_the_runs_that_completed(finished: Checkout, task):
+    folder = finished.result(f"supplement/{task}")
+    pages = {f"{name}.{kind}" for name in RUNS[task] for kind in ("pdf", "png")}
+    assert files(folder) == pages | {"index.html"}
+    assert all(is_pdf(page) for page in folder.glob("*.pdf"))
+    assert all(is_png(page) for page in folder.glob("*.png"))
+    index = (folder / "index.html").read_text(encoding="utf-8")
+    assert all(f'href="{name}.pdf"' in index for name in RUNS[task])
+    assert all(f"{name} (diverged at step" in index for name in DIVERGED) is (task == "mnist")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_cubes_keep_the_contract(finished: Checkout, task):
+    cube = records.read_cube(finished.result(f"cubes/{task}.nc"))
+    assert tuple(cube.sizes[dim] for dim in PER_RANK) == SIZES[task]
+    metric = "test_loss" if task == "tiny_shakespeare" else "test_error"
+    for name, dims in {**CONTRACT, metric: PER_RUN}.items():
+        assert cube[name].dims == dims, name
+        assert cube[name].attrs["long_name"], name
+    np.testing.assert_array_equal(cube["gd_edge"], 2 / cube["eta"].values)
+    assert cube["status"].attrs["flag_meanings"] == "completed diverged missing"
+    np.testing.assert_array_equal(cube["status"].attrs["flag_values"], [0, 1, 2])
+    assert cube["training_time"].attrs["units"] == cube["wall_time"].attrs["units"] == "s"
+
+    for name, value in ATTRIBUTES.items():
+        assert cube.attrs[name] == value, name
+    for name in ("title", "source", "history", "references", "git_commit", "data_checksum"):
+        assert cube.attrs[name], name
+    assert "jax" in json.loads(cube.attrs["package_versions"])
+    settings = json.loads(cube.attrs["settings"])
+    assert settings["task"] == task
+    assert settings["eta"] == list(cube["eta_label"].values)
+    assert settings["curvature"]["max_products"] == 40
+    dates = r"\b(19|20)\d\d-\d\d-\d\d|\d\d:\d\d:\d\d"
+    assert not any(re.search(dates, str(value)) for value in cube.attrs.values())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_completed_runs_are_measured_at_every_check(finished: Checkout, task):
+    cube = records.read_cube(finished.result(f"cubes/{task}.nc"))
+    completed = cube.isel(eta=0, seed=0)
+    np.testing.assert_array_equal(completed["status"], records.COMPLETED)
+    for rho in range(completed.sizes["rho"]):
+        np.testing.assert_array_equal(completed["step"].isel(rho=rho), STEPS[task])
+    for name in CONTRACT:
+        assert np.isfinite(completed[name]).all(), name
+    # At rho = 0 both gradients, and both edges, are one.
+    descent = completed.isel(rho=0)
+    np.testing.assert_allclose(descent["sam_edge"], float(descent["gd_edge"]), rtol=1e-12)
+    np.testing.assert_array_equal(descent["gradient_norm"], descent["sam_gradient_norm"])
+    assert (completed["sam_edge"].isel(rho=1) < completed["gd_edge"]).all()
+    assert (np.diff(completed["training_time"].values) > 0).all()
+
+
+def test_runs_that_diverge_end_at_once_with_step_and_reason(finished: Checkout):
+    cube = records.read_cube(finished.result("cubes/mnist.nc"))
+    diverged = cube.sel(eta=10000).isel(seed=0)
+    np.testing.assert_array_equal(diverged["status"], records.DIVERGED)
+    assert np.isnan(diverged["test_error"]).all()
+    for rho in range(2):
+        run = diverged.isel(rho=rho)
+        assert 0 < int(run["end_step"]) < 12
+        assert run["end_reason"] == "non-finite loss or gradient"
+        before = [step for step in STEPS["mnist"] if step < int(run["end_step"])]
+        np.testing.assert_array_equal(run["step"][: len(before)], before)
+        for name, dims in CONTRACT.items():
+            if "check" in dims:
+                assert np.isfinite(run[name][: len(before)]).all(), name
+                assert np.isnan(run[name][len(before) :]).all(), name
+
+
+def test_filtered_cube_lacks_the_runs_that_diverged(finished: Checkout):
+    cube = records.read_cube(finished.result("cubes/mnist.nc"))
+    filtered = records.read_cube(finished.result("cubes/mnist.converged.nc"))
+    assert list(filtered["eta_label"].values) == ["0.1"]
+    for name in [*CONTRACT, "test_error"]:
+        np.testing.assert_array_equal(filtered[name], cube[name].sel(eta=[0.1]), err_msg=name)
+    for name in DIVERGED:
+        assert f"{name} (diverged at step" in filtered.attrs["removed_runs"]
+    # Where nothing diverged, nothing goes.
+    same = records.read_cube(finished.result("cubes/cifar10.converged.nc"))
+    assert same.equals(records.read_cube(finished.result("cubes/cifar10.nc")))
+    assert same.attrs["removed_runs"] == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "radii"), [(2, ["0"]), (3, ["0.1"]), (4, ["0.1"]), (5, ["0", "0.1"]), (6, ["0.1"])]
+)
+def test_figures_name_the_runs_that_diverged(finished: Checkout, tmp_path, number, radii):
+    cube = records.read_cube(finished.result("cubes/mnist.nc"))
+    figure = figures.draw(FIGURES[number], cube, radii[-1])
+    text = "\n".join(artist.get_text() for artist in figure.findobj(Text))
+    for rho in radii:
+        step = int(cube["end_step"].sel(eta=10000, rho=float(rho), seed=0))
+        assert f"diverged at step {step}" in text
+    assert text.replace("\n", " ").count("non-finite loss or gradient") == len(radii)
+    # What was read above is what the workflow drew.
+    figures.save(figure, tmp_path / "drawn.pdf", tmp_path / "drawn.png")
+    name = f"figures/figure_{number:02d}"
+    assert (tmp_path / "drawn.png").read_bytes() == finished.result(f"{name}.png").read_bytes()
+    assert (tmp_path / "drawn.pdf").read_bytes() == finished.result(f"{name}.pdf").read_bytes()
+
+
+def test_training_logs_show_progress(finished: Checkout):
+    for task, names in RUNS.items():
+        for name in names:
+            log = finished.result(f"logs/train_run/{task}/{name}.log").read_text(encoding="utf-8")
+            assert log.startswith(f"{task} {name} on cpu")
+            last = STEPS[task][-1]
+            for step in STEPS[task]:
+                assert re.search(rf"^step {step}/{last}  loss .* λ1/edge ", log, re.MULTILINE)
+            assert f"step {last}/{last}  completed  test_" in log

@@ -1,0 +1,61 @@
+"""What the workflow would do, before anything has run."""
+
+import pytest
+
+from checkout import WITHOUT_JAX, Checkout
+from samedge.figure_table import FIGURES
+
+PER_TASK = {"collect_runs": 3, "filter_diverged": 3, "plot_supplement": 3, "prepare_data": 3}
+WHOLE = {**PER_TASK, "plot_figure": 16, "all": 1}
+
+
+@pytest.mark.parametrize(
+    ("configfiles", "runs", "fetched"),
+    [
+        ((), {"mnist": 6, "cifar10": 6, "tiny_shakespeare": 6}, {"download_sample": 3}),
+        (("config/laptop.yaml",), {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}, {}),
+        (("config/paper.yaml",), {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}, {}),
+    ],
+    ids=["default", "laptop", "paper"],
+)
+def test_whole_experiments(unrun: Checkout, configfiles, runs, fetched):
+    plan = unrun.plan(configfiles=configfiles)
+    assert plan.counts == WHOLE | fetched | {"train_run": sum(runs.values())}
+    for task, count in runs.items():
+        assert len({run for run in plan.runs if run[0] == task}) == count
+    assert plan.figures == set(FIGURES)
+
+
+@pytest.mark.parametrize(
+    ("target", "number", "task", "runs"),
+    [
+        ("figure_01", 1, "", 0),
+        ("figure_04", 4, "mnist", 12),
+        ("results/paper/figures/figure_11.pdf", 11, "cifar10", 16),
+        ("figure_12", 12, "tiny_shakespeare", 24),
+    ],
+)
+def test_one_figure_plans_what_it_needs(unrun: Checkout, target, number, task, runs):
+    plan = unrun.plan(target, configfiles=("config/paper.yaml",))
+    needed = {"prepare_data": 1, "train_run": runs, "collect_runs": 1} if task else {}
+    named = {} if "/" in target else {target: 1}
+    assert plan.counts == needed | {"plot_figure": 1} | named
+    assert plan.figures == {number}
+    assert {run[0] for run in plan.runs} == plan.prepared == plan.collected == {task} - {""}
+
+
+def test_supplement_draws_no_figure(unrun: Checkout):
+    plan = unrun.plan("supplement")
+    assert plan.counts == {**PER_TASK, "train_run": 8, "supplement": 1}
+
+
+def test_planning_needs_no_jax(unrun: Checkout):
+    assert unrun.python("-c", "import jax", **WITHOUT_JAX).returncode == 1
+    assert unrun.plan(**WITHOUT_JAX).counts == WHOLE | {"train_run": 8}
+
+
+def test_figures_without_their_task_or_radius_are_left_out(unrun: Checkout):
+    changes = {"tasks": {"mnist": {"rho": [0.1]}, "cifar10": None}}
+    plan = unrun.plan(changes=changes)
+    assert plan.figures == {1, 3, 4, 6, 12, 13, 14, 15, 16}
+    assert plan.collected == {"mnist", "tiny_shakespeare"}
