@@ -312,7 +312,7 @@ def test_batches_fit_the_data(refused):
         "tasks.mnist.batch_size: 2000 is more than dataset.train_examples, 1000",
         "tasks.mnist.microbatch: 300 does not divide the batch of 2000 examples",
     ]
-    [line] = refused({"tasks.cifar10.microbatch": 30})
+    [line] = refused({"tasks.cifar10.dataset.train_examples": 200, "tasks.cifar10.microbatch": 30})
     assert line == "tasks.cifar10.microbatch: 30 does not divide the batch of 200 examples"
 
 
@@ -431,3 +431,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         with pytest.raises(UserError) as caught:
             configuration.load([path])
         assert str(caught.value) == f"{path}: cannot be read ({reason})"
+
+
+def test_the_paper_does_not_depend_on_the_default_experiment(repository):
+    alone = configuration.load([repository / "config" / "paper.yaml"])
+    over = configuration.load([repository / "config.yaml", repository / "config" / "paper.yaml"])
+    assert alone == over
