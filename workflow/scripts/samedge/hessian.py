@@ -162,6 +162,7 @@ def top_eigenpairs(
 class _Ritz(NamedTuple):
     """Ritz pairs of a basis, on the host."""
 
+    multiplied: int  # vectors of the basis that they are made of
     values: np.ndarray  # (found,) by decreasing magnitude, found <= k
     coefficients: np.ndarray  # (found, capacity)
     residuals: np.ndarray  # (found,), estimates
@@ -208,9 +209,11 @@ class _Solver:
         while True:
             multiplied, filled = int(basis.multiplied), int(basis.filled)
             ritz = _ritz(basis, self.k)
+            if multiplied == filled or self._converged(ritz, at_least):
+                return basis, ritz
             budget = self.max_products - self.k - self.spent  # the last k certify the pairs
-            self.exhausted = budget <= 0
-            if self.exhausted or multiplied == filled or self._converged(ritz, at_least):
+            if budget <= 0:
+                self.exhausted = True
                 return basis, ritz
             capacity = basis.vectors.shape[0]
             if filled + STRIDE > capacity and capacity < most:
@@ -241,11 +244,10 @@ class _Solver:
     def _converged(self, ritz: _Ritz | None, at_least: int | None) -> bool:
         if ritz is None:
             return False
-        multiplied = np.count_nonzero(np.any(ritz.coefficients, axis=0))
         within = SAFETY * self.tolerance * np.max(np.abs(ritz.ends))
         pairs = len(ritz.values) == self.k and bool(np.all(ritz.residuals <= within))
         if at_least is not None:
-            return pairs and multiplied >= at_least
+            return pairs and ritz.multiplied >= at_least
         return pairs and bool(np.all(SAFETY * ritz.end_residuals <= within))
 
 
@@ -262,7 +264,9 @@ def _ritz(basis: _Basis, k: int) -> _Ritz | None:
     coefficients = np.zeros((len(order), projection.shape[0]))
     coefficients[:, :multiplied] = states[:, order].T
     ends = [0, -1]
-    return _Ritz(values[order], coefficients, residuals[order], values[ends], residuals[ends])
+    return _Ritz(
+        multiplied, values[order], coefficients, residuals[order], values[ends], residuals[ends]
+    )
 
 
 @partial(jax.jit, static_argnames="capacity")
