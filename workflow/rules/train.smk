@@ -1,11 +1,5 @@
 # One training job per task, learning rate, radius and seed.
 
-TRAINING_ENVIRONMENTS = {
-    "auto": "../../envs/train.yaml",
-    "cpu": "../../envs/train.yaml",
-    "gpu": "../../envs/train-gpu.yaml",
-}
-
 
 rule train_run:
     input:
@@ -38,7 +32,11 @@ rule train_run:
         rho=r"[0-9.]+",
         seed=r"[0-9]+",
     conda:
-        TRAINING_ENVIRONMENTS[EXPERIMENT.device]
+        (
+            "../../envs/train-gpu.yaml"
+            if EXPERIMENT.device == "gpu"
+            else "../../envs/train.yaml"
+        )
     # On a CPU JAX takes all cores it finds; four are scaled down to what there is.
     threads: 4
     resources:
