@@ -14,7 +14,7 @@ import numpy as np
 from samedge.datasets import TaskData, character_windows, image_arrays
 from samedge.errors import UserError
 from samedge.losses import LOSSES, MEANS_OVER_EXAMPLES, character_losses
-from samedge.models import MODELS
+from samedge.models import MODELS, Model
 from samedge.registry import Registry
 from samedge.settings import RunSettings
 
@@ -89,12 +89,8 @@ def images(settings: RunSettings, data: TaskData) -> Problem:
     """Images of ten classes: pixels/256 less the mean training image, one-hot targets."""
     arrays = image_arrays(data)
     model = _model(settings, CLASSES)
-    evaluate = LOSSES[settings.loss.name]
     inputs = jnp.asarray(arrays["train_inputs"])
     targets = jax.nn.one_hot(arrays["train_labels"], CLASSES, dtype=jnp.float32)
-
-    def loss(params: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
-        return evaluate(model.apply(params, inputs), targets)
 
     @jax.jit
     def wrong(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -108,7 +104,7 @@ def images(settings: RunSettings, data: TaskData) -> Problem:
 
     return Problem(
         init=lambda key: model.init(key, inputs[:1]),
-        loss=loss,
+        loss=_loss_of(model, settings),
         train=(inputs, targets),
         test=lambda params: float(
             wrong(params, jnp.asarray(arrays["test_inputs"]), jnp.asarray(arrays["test_labels"]))
@@ -126,10 +122,6 @@ def characters(settings: RunSettings, data: TaskData) -> Problem:
     inputs, targets = (jnp.asarray(x) for x in character_windows(data.arrays["train_text"], length))
     test_windows = character_windows(data.arrays["test_text"], length)
     model = _model(settings, VOCABULARY)
-    evaluate = LOSSES[settings.loss.name]
-
-    def loss(params: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
-        return evaluate(model.apply(params, inputs), targets)
 
     @jax.jit
     def totals(params: Any, inputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -146,7 +138,7 @@ def characters(settings: RunSettings, data: TaskData) -> Problem:
 
     return Problem(
         init=lambda key: model.init(key, inputs[:1]),
-        loss=loss,
+        loss=_loss_of(model, settings),
         train=(inputs, targets),
         test=test,
         metric="test_loss",
@@ -189,7 +181,17 @@ def _require_fit(settings: RunSettings, problem: Problem) -> None:
         ) from error
 
 
-def _model(settings: RunSettings, outputs: int) -> Any:
+def _loss_of(model: Model, settings: RunSettings) -> Callable[..., jax.Array]:
+    """Return the run's loss as a function of the model's parameters, inputs and targets."""
+    evaluate = LOSSES[settings.loss.name]
+
+    def loss(params: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
+        return evaluate(model.apply(params, inputs), targets)
+
+    return loss
+
+
+def _model(settings: RunSettings, outputs: int) -> Model:
     try:
         return MODELS[settings.model.name](outputs, **settings.model.settings)
     except TypeError as error:

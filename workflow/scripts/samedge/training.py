@@ -94,7 +94,7 @@ class _Run:
             if not finite:
                 return self._diverged("non-finite loss or gradient")
             if now - self.last_line > SECONDS_BETWEEN_LINES:
-                self._report(f"{self._time_left()}")
+                self._report(self._time_left())
 
     def _advance(self, count: int) -> tuple[int, bool]:
         """Take up to ``count`` steps; stop early at a non-finite loss or gradient."""
