@@ -17,6 +17,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/audit.smk"
 
 
 rule all:
@@ -26,6 +27,7 @@ rule all:
         expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         expand(f"{RESULTS}/cubes/{{task}}.converged.nc", task=TASKS),
         supplement_paths(),
+        density_paths(*TASKS) if EXPERIMENT.density.at else [],
         # Without these a run file that was deleted would not be missed while its cube is there.
         [run_path(run) for task in TASKS for run in runs_of(task)],
     localrule: True
@@ -34,6 +36,15 @@ rule all:
 rule supplement:
     input:
         supplement_paths(),
+    localrule: True
+
+
+rule audit:
+    input:
+        # Not part of all: it takes longer than a check, and no figure needs it.
+        rules.collect_audit.output,
+        # As above, for an audit that was deleted while the table is there.
+        lambda wildcards: audit_paths(),
     localrule: True
 
 
@@ -46,4 +57,15 @@ for number in DRAWN:
             figure_paths(number),
             # A figure older than a cube that could not be made anew is no answer.
             cube_paths(number),
+        localrule: True
+
+
+for task in TASKS:
+
+    rule:
+        name:
+            f"density_{task}"
+        input:
+            density_paths(task),
+            f"{RESULTS}/cubes/{task}.nc",
         localrule: True

@@ -24,7 +24,11 @@ With `source: tfds` there is no `download_sample`: data are read from `TFDS_DATA
 RESULTS = """\
 Everything an experiment makes lies under `results/<experiment>/`: `data/`, `runs/`, `cubes/`,
 `figures/`, `supplement/`, and a log and a benchmark for each job. Targets besides `all` are
-`figure_01` to `figure_16`, `supplement`, and every file by its path."""
+`figure_01` to `figure_16`, `density_<task>`, `supplement`, and every file by its path.
+
+The target `audit` measures runs again in float64, from the parameters that they keep in
+`parameters/` where the configuration's `audit.at` asks for it: the rule `audit_run` one run,
+`collect_audit` tabulates them all, in `audit/errors.csv` and `audit/errors.md`."""
 
 
 def page() -> str:

@@ -15,10 +15,12 @@ import pytest
 from samedge import edge, hessian, losses, models, sam, training
 from samedge.problems import Problem
 from samedge.settings import (
+    AuditSettings,
     BudgetSettings,
     CheckSettings,
     CurvatureSettings,
     DatasetSettings,
+    DensitySettings,
     DivergenceSettings,
     LossSettings,
     ModelSettings,
@@ -124,7 +126,9 @@ def own_run(reference, run, steps, start=None):
         microbatch=None,
         budget=BudgetSettings(steps, None),
         checks=CheckSettings("geometric", 2 if steps == 1 else 3, None),
-        curvature=CurvatureSettings(3, 1e-3, 300),
+        curvature=CurvatureSettings(3, 1e-3, 300, 40),
+        density=DensitySettings((), 2, 4),
+        audit=AuditSettings(()),
         divergence=DivergenceSettings(1e9, 3),
         precision="highest",
     )

@@ -4,8 +4,10 @@ import numpy as np
 import xarray as xr
 
 from samedge import records
+from samedge.datasets import TaskData, checksum
 from samedge.edge import sam_edge
 from samedge.grid import grid_json
+from samedge.quadrature import moment
 from samedge.settings import RunSettings, build
 
 GRIDS = {
@@ -42,7 +44,14 @@ def run_settings(task="mnist", eta="0.3", rho="0.1", seed=0, **changes) -> RunSe
         "microbatch": None,
         "budget": {"steps": 400, "hours": None},
         "checks": {"spacing": "even", "count": 41, "minutes": None},
-        "curvature": {"eigenvalues": 3, "tolerance": 1e-3, "max_products": 300},
+        "curvature": {
+            "eigenvalues": 3,
+            "tolerance": 1e-3,
+            "max_products": 300,
+            "max_vectors": 40,
+        },
+        "density": {"at": [], "probes": 3, "steps": 4},
+        "audit": {"at": []},
         "divergence": {"loss_factor": 10.0, "checks": 3},
         "precision": "highest",
     }
@@ -89,6 +98,40 @@ def check(settings: RunSettings, step: int, generator: np.random.Generator, step
     }
 
 
+def density(settings: RunSettings, row: dict, generator: np.random.Generator) -> dict:
+    """Return a spectral density at a check: a bulk around zero and the eigenvalues of the check."""
+    shape = (settings.density.probes, settings.density.steps)
+    nodes = np.sort(generator.normal(0, 0.05 * abs(row["eigenvalue"][0]), shape), axis=1)
+    nodes[:, -1] = row["largest_eigenvalue"]
+    weights = np.exp(-np.arange(shape[1])) * generator.uniform(0.5, 1.5, shape)
+    weights[:, -1] = 1e-3 * generator.chisquare(1, shape[0])
+    weights /= weights.sum(axis=1, keepdims=True)
+    nodes[0, -1] = weights[0, -1] = np.nan  # a chain that ended early
+    weights[0, :-1] /= weights[0, :-1].sum()
+    mean, square = (moment(nodes, weights, order) for order in (1, 2))
+    return {
+        "density_step": row["step"],
+        "density_node": nodes,
+        "density_weight": weights,
+        "density_mean": mean.value,
+        "density_mean_error": mean.error,
+        "density_mean_square": square.value,
+        "density_mean_square_error": square.error,
+        "density_size": 1000,
+        "density_products": nodes.size - 1,
+    }
+
+
+def densities(settings: RunSettings, rows: list[dict], steps: int) -> list[dict | None]:
+    """Return the density of the first check that has reached each share of so many steps."""
+    generator = np.random.default_rng(1)
+    found = []
+    for share in settings.density.at:
+        reached = [row for row in rows if row["step"] >= share * steps]
+        found.append(density(settings, reached[0], generator) if reached else None)
+    return found
+
+
 def run(
     settings: RunSettings, checks: int = 41, diverged_at: int | None = None, **attributes
 ) -> xr.Dataset:
@@ -105,7 +148,8 @@ def run(
         test_metric=float(settings.eta) if diverged_at is None else np.nan,
     )
     rows = [check(settings, step, generator, 10 * checks) for step in steps]
-    return records.run_dataset(settings, rows, outcome, ENVIRONMENT | attributes)
+    spectra = densities(settings, rows, 10 * (checks - 1))
+    return records.run_dataset(settings, rows, outcome, ENVIRONMENT | attributes, spectra)
 
 
 def write_runs(folder, settings: list[RunSettings], **diverged_at: int) -> str:
@@ -113,3 +157,29 @@ def write_runs(folder, settings: list[RunSettings], **diverged_at: int) -> str:
     for one in settings:
         records.write(run(one, diverged_at=diverged_at.get(one.name)), folder / f"{one.name}.nc")
     return grid_json(settings)
+
+
+def task_data(task="mnist", examples=20, shape=(4, 4, 1)) -> TaskData:
+    """Return data of random images or characters, as they are read from a data file."""
+    generator = np.random.default_rng(0)
+    if task == "tiny_shakespeare":
+        kind = "characters"
+        arrays = {
+            f"{split}_text": generator.integers(1, 128, examples, np.uint8)
+            for split in ("train", "test")
+        }
+    else:
+        kind = "images"
+        arrays = {}
+        for split in ("train", "test"):
+            arrays[f"{split}_inputs"] = generator.integers(0, 256, (examples, *shape), np.uint8)
+            arrays[f"{split}_labels"] = (np.arange(examples) % 10).astype(np.uint8)
+    attributes = {
+        "name": task,
+        "kind": kind,
+        "source": "sample",
+        "stand_in": True,
+        "description": "noise",
+        "origin": "a random generator",
+    }
+    return TaskData(arrays, attributes, checksum(arrays, attributes))

@@ -6,7 +6,7 @@ import xarray as xr
 
 import collect_runs
 import filter_diverged
-from samedge import collecting, grid, records
+from samedge import collecting, grid, records, variables
 from samedge.errors import UserError
 from synthetic import grid_settings, run, run_settings, write_runs
 
@@ -59,7 +59,7 @@ def test_every_value_of_every_run_is_at_its_place_in_the_cube(tmp_path, settings
         place = cube.sel(eta=float(one.eta), rho=float(one.rho), seed=one.seed)
         xr.testing.assert_equal(place.isel(check=slice(alone.sizes["check"])), alone)
         padding = place.isel(check=slice(alone.sizes["check"], None))
-        for name in records.CHECK_KEYS:
+        for name in variables.CHECK_KEYS:
             if name == "eigenvalue_converged":
                 assert (padding[name] == -1).all()
             else:
@@ -130,7 +130,7 @@ def test_runs_left_out_are_missing_in_the_cube_and_named_there(tmp_path, setting
     for one in settings:
         place = cube.sel(eta=float(one.eta), rho=float(one.rho), seed=one.seed)
         gone = one.name in bad_runs
-        assert place["status"].item() == (records.MISSING if gone else records.COMPLETED)
+        assert place["status"].item() == (variables.MISSING if gone else variables.COMPLETED)
         assert bool(place["training_loss"].isnull().all()) == gone
         assert bool(place["test_error"].isnull()) == gone
         assert (f"{one.name} (" in cube.attrs["missing_runs"]) == gone
@@ -146,13 +146,13 @@ def test_the_filtered_cube_has_no_trace_of_a_run_that_diverged(tmp_path, setting
     cube = collecting.collect(settings, tmp_path)
     filtered = collecting.drop_diverged(cube)
     gone = filtered.sel(eta=0.3, rho=0, seed=1)
-    assert gone["status"] == records.MISSING
+    assert gone["status"] == variables.MISSING
     assert gone["end_reason"] == ""
     for name, variable in gone.data_vars.items():
-        if records.VARIABLES[name].dtype is np.float64 and name != "gd_edge":
+        if variables.VARIABLES[name].dtype is np.float64 and name != "gd_edge":
             assert variable.isnull().all()
     assert (gone["eigenvalue_converged"] == -1).all()
-    kept = cube["status"] == records.COMPLETED
+    kept = cube["status"] == variables.COMPLETED
     assert int(kept.sum()) == 11
     for name in ("eigenvalue", "training_loss", "test_error"):
         xr.testing.assert_equal(filtered[name], cube[name].where(kept))
@@ -168,7 +168,7 @@ def test_the_filter_drops_a_step_size_of_which_no_run_is_left(tmp_path, settings
     before = cube.copy(deep=True)
     filtered = collecting.drop_diverged(cube)
     assert filtered["eta_label"].values.tolist() == ["0.03", "0.1"]
-    assert (filtered["status"] == records.COMPLETED).all()
+    assert (filtered["status"] == variables.COMPLETED).all()
     xr.testing.assert_identical(cube, before)
 
 
@@ -192,3 +192,24 @@ def test_the_scripts_write_what_the_functions_return(tmp_path, settings, capsys)
     log = capsys.readouterr().out
     assert "11 completed, 1 diverged, 0 missing" in log
     assert "removed eta0.3_rho0_seed1 (diverged at step 70" in log
+
+
+def test_densities_are_at_their_place_in_the_cube_and_go_with_the_runs_that_diverged(tmp_path):
+    density = {"at": [0.0, 1.0], "probes": 3, "steps": 5}
+    settings = grid_settings("mnist", eta=("0.1", "0.3"), density=density)
+    write_runs(tmp_path, settings, **{"eta0.3_rho0_seed0": 70})
+    cube = collecting.collect(settings, tmp_path)
+    assert cube["density_check"].values.tolist() == [0.0, 1.0]
+    assert cube["density_weight"].shape == (2, 2, 1, 2, 3, 5)
+    for one in settings:
+        alone = records.read_run(tmp_path / f"{one.name}.nc").squeeze(["eta", "rho", "seed"])
+        there = cube.sel(eta=float(one.eta), rho=float(one.rho), seed=one.seed)
+        for name in variables.DENSITY_KEYS:
+            np.testing.assert_array_equal(there[name], alone[name])
+    diverged = {"eta": 0.3, "rho": 0, "seed": 0}
+    assert cube["density_step"].sel(diverged)[0] == 0
+    filtered = collecting.drop_diverged(cube)
+    for name in variables.DENSITY_KEYS:
+        assert filtered[name].sel(diverged).isnull().all()
+    records.write(filtered, tmp_path / "filtered.nc")
+    xr.testing.assert_identical(records.read_cube(tmp_path / "filtered.nc"), filtered)

@@ -223,6 +223,24 @@ def test_duplicate_radii_and_seeds_are_named(refused):
     ]
 
 
+@pytest.mark.parametrize("key", ["density.at", "audit.at"])
+def test_shares_of_the_budget_are_distinct_and_ascending(refused, key):
+    assert refused({key: [0, 0.5, 0.5]}) == [f"{key}: 0.5 is listed 2 times; list each value once"]
+    assert refused({key: [0.5, 0]}) == [
+        f"{key}: found [0.5, 0], must be in ascending order: 0, 0.5"
+    ]
+    [line] = refused({key: [50]})
+    assert line.startswith(f"{key}[0]: found 50, must be at most 1")
+
+
+def test_shares_of_the_budget_have_one_spelling(default):
+    built = [
+        configuration.validate(changed(default, {"density.at": at})) for at in ([0, 1], [0.0, 1.0])
+    ]
+    assert built[0].density == built[1].density
+    assert [type(share) for share in built[0].density.at] == [float, float]
+
+
 def test_the_radius_of_the_figures_is_on_the_grid(refused):
     [line] = refused({"tasks.mnist.figure_rho": 0.5})
     assert line == "tasks.mnist.figure_rho: found 0.5, must be one of rho: 0, 0.1"
@@ -303,6 +321,13 @@ def test_the_cap_on_products_leaves_room_to_certify(refused):
     [line] = refused({"curvature.eigenvalues": 8, "curvature.max_products": 15})
     assert line == (
         "curvature.max_products: found 15, must be at least 16, twice curvature.eigenvalues"
+    )
+
+
+def test_the_solver_keeps_room_for_what_it_is_asked_for(refused):
+    [line] = refused({"curvature.eigenvalues": 10, "curvature.max_vectors": 37})
+    assert line == (
+        "curvature.max_vectors: found 37, must be at least 38 for 10 curvature.eigenvalues"
     )
 
 

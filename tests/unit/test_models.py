@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import losses, models
+from samedge import flax_networks, losses, models
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -114,8 +114,8 @@ def test_both_convolutions_are_one_function():
     images = jax.random.normal(key, (3, 8, 6, 4), jnp.float32)
     kernel = jax.random.normal(key, (3, 3, 4, 5), jnp.float32)
     np.testing.assert_allclose(
-        models.shifted_convolution(images, kernel),
-        models.native_convolution(images, kernel),
+        flax_networks.shifted_convolution(images, kernel),
+        flax_networks.native_convolution(images, kernel),
         atol=1e-4,
     )
 
@@ -123,7 +123,7 @@ def test_both_convolutions_are_one_function():
 def test_pooling_takes_the_maximum_of_each_square():
     images = jax.random.normal(jax.random.key(4), (2, 6, 4, 3), jnp.float32)
     expected = np.asarray(images).reshape(2, 3, 2, 2, 2, 3).max(axis=(2, 4))
-    np.testing.assert_array_equal(models._pool(images), expected)
+    np.testing.assert_array_equal(flax_networks._pool(images), expected)
 
 
 def test_squared_error_is_a_mean_over_examples_and_outputs():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from samedge import records
+from samedge import records, variables
 from samedge.errors import UserError
-from synthetic import ENVIRONMENT, run, run_settings
+from synthetic import ENVIRONMENT, densities, run, run_settings
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def test_what_a_check_holds_is_where_the_schema_says():
     outcome = records.Outcome("completed", 50, "budget of steps spent", "test_error", 0.125)
     dataset = records.run_dataset(run_settings(), [first, second], outcome, ENVIRONMENT)
     for number, check in enumerate([first, second]):
-        for name in records.CHECK_KEYS:
+        for name in variables.CHECK_KEYS:
             np.testing.assert_array_equal(dataset[name].values[0, 0, 0, number], check[name])
     assert dataset["test_error"].item() == 0.125
     assert dataset["end_step"].item() == 50
-    assert dataset["status"].item() == records.COMPLETED
+    assert dataset["status"].item() == variables.COMPLETED
     assert "test_loss" not in dataset
     assert dataset["gd_edge"].item() == pytest.approx(2 / 0.3, rel=1e-15)
     assert (dataset["eta_label"].item(), dataset["rho_label"].item()) == ("0.3", "0.1")
@@ -55,7 +55,7 @@ def test_every_variable_states_its_unit_or_its_flags(run_file):
 
 def test_a_run_that_diverged_has_no_test_metric():
     dataset = run(run_settings(), diverged_at=55)
-    assert dataset["status"].item() == records.DIVERGED
+    assert dataset["status"].item() == variables.DIVERGED
     assert dataset["end_step"].item() == 55
     assert dataset["end_reason"].item() == "the loss is not finite"
     assert np.isnan(dataset["test_error"].item())
@@ -150,4 +150,57 @@ def test_an_unknown_way_to_end_is_refused():
 
 def _check_of(dataset: xr.Dataset, number: int) -> dict:
     """Return a check of a run as the training job hands it over."""
-    return {name: dataset[name].values[0, 0, 0, number] for name in records.CHECK_KEYS}
+    return {name: dataset[name].values[0, 0, 0, number] for name in variables.CHECK_KEYS}
+
+
+DENSITY = {"at": [0.0, 0.5, 1.0], "probes": 4, "steps": 6}
+
+
+def test_densities_come_back_as_they_were_handed_over(tmp_path):
+    settings = run_settings(density=DENSITY)
+    whole = run(settings, checks=11)
+    check = _check_of(whole, 10)
+    rows = densities(settings, [_check_of(whole, number) for number in range(11)], 100)
+    outcome = records.Outcome("completed", 100, "", "test_error", 0.5)
+    records.write(
+        records.run_dataset(settings, [check], outcome, ENVIRONMENT, rows), tmp_path / "run.nc"
+    )
+    dataset = records.read_run(tmp_path / "run.nc")
+    assert dataset["density_check"].values.tolist() == [0.0, 0.5, 1.0]
+    assert dataset["density_node"].dims == ("eta", "rho", "seed", "density_check", "probe", "node")
+    for number, row in enumerate(rows):
+        assert row.keys() == {*variables.DENSITY_KEYS}
+        for name, value in row.items():
+            np.testing.assert_array_equal(dataset[name].values[0, 0, 0, number], value)
+    assert dataset["density_step"].values.ravel().tolist() == [0, 50, 100]
+    assert np.isnan(dataset["density_node"].values[0, 0, 0, :, 0, -1]).all()
+
+
+def test_a_density_that_the_run_did_not_reach_is_missing():
+    dataset = run(run_settings(density=DENSITY), diverged_at=230)
+    assert dataset["density_step"].values.ravel()[:2].tolist() == [0, 200]
+    for name in variables.DENSITY_KEYS:
+        assert np.isnan(dataset[name].values[0, 0, 0, 2]).all()
+
+
+def test_without_densities_there_is_no_trace_of_them():
+    dataset = run(run_settings())
+    assert not {*variables.DENSITY_KEYS} & {*dataset.variables}
+    assert not {"density_check", "probe", "node"} & {*dataset.sizes}
+
+
+def test_a_density_too_few_or_with_other_keys_is_refused():
+    settings = run_settings(density=DENSITY | {"at": [1.0]})
+    check = _check_of(run(run_settings()), 0)
+    outcome = records.Outcome("completed", 0, "", "test_error", 0.5)
+    with pytest.raises(ValueError, match="0 densities, expected 1"):
+        records.run_dataset(settings, [check], outcome, ENVIRONMENT)
+    with pytest.raises(ValueError, match=r"density 0: missing keys \['density_step'"):
+        records.run_dataset(settings, [check], outcome, ENVIRONMENT, [{}])
+
+
+def test_a_file_with_some_of_the_density_says_what_it_lacks(tmp_path):
+    part = run(run_settings(density=DENSITY)).drop_vars("density_weight")
+    part.to_netcdf(tmp_path / "part.nc", engine="netcdf4")
+    with pytest.raises(UserError, match="no variable 'density_weight'"):
+        records.read_run(tmp_path / "part.nc")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge.schedule import SECONDS_BETWEEN_LOOKS, Schedule, check_steps
+from samedge.schedule import SECONDS_BETWEEN_LOOKS, Schedule, Shares, check_steps
 from samedge.settings import BudgetSettings, CheckSettings
 
 LONGEST = 256
@@ -158,3 +158,48 @@ def test_the_share_done_is_that_of_the_budget_that_ends_first(steps, hours, shar
     assert schedule.share_done() == 0
     schedule.advance(25, 1800.0)
     assert schedule.share_done() == share
+
+
+def reached(at, schedule, seconds_per_step):
+    """Run a schedule; return the step of the check that each share is taken at."""
+    shares, steps = Shares(at), {}
+    while True:
+        if schedule.check_due():
+            for place in shares.reached(schedule.share_done()):
+                assert place not in steps
+                steps[place] = schedule.step
+        if schedule.finished():
+            return [steps.get(place) for place in range(len(at))]
+        taken = schedule.chunk(LONGEST)
+        schedule.advance(taken, taken * seconds_per_step)
+
+
+@pytest.mark.parametrize(
+    ("at", "steps"),
+    [
+        ((), []),
+        ((0.0, 0.5, 1.0), [0, 50, 100]),
+        ((0.3, 0.7), [30, 70]),
+        ((0.01, 0.02, 0.31), [10, 10, 40]),
+        ((0.99,), [100]),
+    ],
+)
+def test_a_share_is_taken_at_the_first_check_that_has_reached_it(at, steps):
+    schedule = Schedule(CheckSettings("even", 11, None), BudgetSettings(100, None))
+    assert reached(at, schedule, 0.1) == steps
+
+
+@pytest.mark.parametrize(
+    ("checks", "budget"),
+    [
+        (CheckSettings("even", 4, None), BudgetSettings(997, None)),
+        (CheckSettings("geometric", 5, None), BudgetSettings(997, None)),
+        (CheckSettings("time", None, 0.7), BudgetSettings(997, None)),
+        (CheckSettings("time", None, 0.7), BudgetSettings(None, 0.1)),
+        (CheckSettings("time", None, 0.7), BudgetSettings(10**6, 0.1)),
+    ],
+)
+def test_the_shares_0_and_1_are_the_first_check_and_the_last(checks, budget):
+    schedule = Schedule(checks, budget)
+    first, last = reached((0.0, 1.0), schedule, 0.37)
+    assert (first, last) == (0, schedule.step)

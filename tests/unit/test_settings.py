@@ -113,7 +113,7 @@ def test_settings_are_frozen():
     [
         ("{", "Expecting property name"),
         ("[]", r"RunSettings needs keys and values, found \[\]"),
-        ("{}", "RunSettings lacks batch_size, budget, checks"),
+        ("{}", "RunSettings lacks audit, batch_size, budget, checks"),
     ],
 )
 def test_json_that_is_no_run_is_refused(text, complaint):

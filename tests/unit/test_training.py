@@ -32,7 +32,9 @@ def run_settings(**changes):
         "microbatch": None,
         "budget": settings.BudgetSettings(6, None),
         "checks": settings.CheckSettings("even", 3, None),
-        "curvature": settings.CurvatureSettings(2, 1e-3, 50),
+        "curvature": settings.CurvatureSettings(2, 1e-3, 50, 40),
+        "density": settings.DensitySettings((), 2, 4),
+        "audit": settings.AuditSettings(()),
         "divergence": settings.DivergenceSettings(10.0, 3),
         "precision": "highest",
     }
@@ -116,21 +118,23 @@ def test_a_check_measures_the_parameters_and_nothing_else():
     )
     for name in final_of_few:
         np.testing.assert_array_equal(final_of_few[name], line.final[name])
-    for key in ("training_loss", "gradient_norm", "eigenvalue", "gradient_alignment"):
+    for key in ("training_loss", "gradient_norm", "sam_gradient_norm", "sam_edge"):
         np.testing.assert_array_equal(few[-1][key], many[-1][key])
+    # The solver starts from the check before, so that its answers agree to its tolerance.
+    np.testing.assert_allclose(few[-1]["eigenvalue"], many[-1]["eigenvalue"], rtol=1e-3)
 
 
 def test_one_program_serves_the_whole_grid():
     line = Line()
     problem = line.problem()
     training.train(run_settings(), problem, lambda text: None)
-    compiled = training._advance._cache_size()
+    compiled = training.take_steps._cache_size()
     for eta, rho in [("0.01", "0.1"), ("0.02", "0"), ("0.05", "1.0")]:
         run = run_settings(eta=eta, rho=rho)
         run_rule = training.RULES[run.update.name]()
         assert hash(run_rule) == hash(training.RULES["sam"]())
         training.train(run, problem, lambda text: None)
-    assert training._advance._cache_size() == compiled
+    assert training.take_steps._cache_size() == compiled
 
 
 def test_non_finite_loss_ends_the_run_with_its_records():

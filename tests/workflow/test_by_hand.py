@@ -90,6 +90,16 @@ def test_figures_are_redrawn_from_cubes_without_jax(finished: Checkout, tmp_path
         assert (tmp_path / f"figure.{kind}").read_bytes() == drawn
 
 
+def test_densities_are_redrawn_from_cubes_without_jax(finished: Checkout, tmp_path):
+    outputs = ("--output-pdf", tmp_path / "figure.pdf", "--output-png", tmp_path / "figure.png")
+    cube = finished.result("cubes/mnist.nc")
+    done = finished.script("plot_density", "--cube", cube, "--rho", 0.1, *outputs, **WITHOUT_JAX)
+    assert done.returncode == 0, done.stdout
+    for kind in ("pdf", "png"):
+        drawn = finished.result(f"figures/density_mnist.{kind}").read_bytes()
+        assert (tmp_path / f"figure.{kind}").read_bytes() == drawn
+
+
 def test_cubes_are_merged_and_filtered_without_jax(finished: Checkout, tmp_path):
     merged, filtered = tmp_path / "cube.nc", tmp_path / "filtered.nc"
     grid = records.read_cube(finished.result("cubes/mnist.nc")).attrs["settings"]

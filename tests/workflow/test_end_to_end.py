@@ -9,7 +9,7 @@ import pytest
 from matplotlib.text import Text
 
 from checkout import Checkout
-from samedge import figures, records
+from samedge import figures, records, variables
 from samedge.figure_table import FIGURES
 
 TASKS = ("mnist", "cifar10", "tiny_shakespeare")
@@ -60,9 +60,10 @@ def is_png(path: Path) -> bool:
     return content.startswith(b"\x89PNG\r\n\x1a\n") and content.endswith(b"IEND\xaeB`\x82")
 
 
-def test_sixteen_figures(finished: Checkout):
+def test_sixteen_figures_and_a_density_for_each_task(finished: Checkout):
     folder = finished.result("figures")
     names = [f"figure_{number:02d}" for number in range(1, 17)]
+    names += [f"density_{task}" for task in TASKS]
     assert files(folder) == {f"{name}.{kind}" for name in names for kind in ("pdf", "png")}
     for name in names:
         assert is_pdf(folder / f"{name}.pdf")
@@ -120,7 +121,7 @@ def test_cubes_keep_the_contract(finished: Checkout, task):
 def test_completed_runs_are_measured_at_every_check(finished: Checkout, task):
     cube = records.read_cube(finished.result(f"cubes/{task}.nc"))
     completed = cube.isel(eta=0, seed=0)
-    np.testing.assert_array_equal(completed["status"], records.COMPLETED)
+    np.testing.assert_array_equal(completed["status"], variables.COMPLETED)
     for rho in range(completed.sizes["rho"]):
         np.testing.assert_array_equal(completed["step"].isel(rho=rho), STEPS[task])
     for name in CONTRACT:
@@ -133,10 +134,45 @@ def test_completed_runs_are_measured_at_every_check(finished: Checkout, task):
     assert (np.diff(completed["training_time"].values) > 0).all()
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_densities_are_estimated_at_the_first_check_and_the_last(finished: Checkout, task):
+    cube = records.read_cube(finished.result(f"cubes/{task}.nc"))
+    assert cube["density_check"].values.tolist() == [0.0, 1.0]
+    completed = cube.isel(eta=0, seed=0)
+    for rho in range(2):
+        run = completed.isel(rho=rho)
+        np.testing.assert_array_equal(run["density_step"], [STEPS[task][0], STEPS[task][-1]])
+    assert completed["density_node"].dims == ("rho", "density_check", "probe", "node")
+    assert completed["density_node"].shape[2:] == (2, 4)
+    np.testing.assert_allclose(completed["density_weight"].sum("node"), 1, atol=1e-12)
+    np.testing.assert_array_equal(completed["density_products"], 8)
+    # Every node lies in the spectrum whose ends the check has measured, but for the tolerance.
+    for place, check in ((0, 0), (1, -1)):
+        measured = completed.isel(check=check)
+        nodes = completed["density_node"].isel(density_check=place)
+        margin = 0.05 * np.abs(measured["eigenvalue"].isel(rank=0))
+        assert (nodes <= measured["largest_eigenvalue"] + margin).all()
+        assert (nodes >= measured["smallest_eigenvalue"] - margin).all()
+    # Both runs start from the same weights, and the density of a step has its own probes.
+    start = completed["density_node"].isel(density_check=0)
+    np.testing.assert_array_equal(start.isel(rho=0), start.isel(rho=1))
+    products = completed["hessian_vector_products"]
+    assert (products <= 40).all()
+
+
+def test_runs_that_diverge_keep_the_densities_up_to_there(finished: Checkout):
+    cube = records.read_cube(finished.result("cubes/mnist.nc"))
+    diverged = cube.sel(eta=10000).isel(seed=0)
+    np.testing.assert_array_equal(diverged["density_step"], [[0, np.nan]] * 2)
+    assert np.isfinite(diverged["density_node"].isel(density_check=0)).all()
+    for name in variables.DENSITY_KEYS:
+        assert np.isnan(diverged[name].isel(density_check=1)).all()
+
+
 def test_runs_that_diverge_end_at_once_with_step_and_reason(finished: Checkout):
     cube = records.read_cube(finished.result("cubes/mnist.nc"))
     diverged = cube.sel(eta=10000).isel(seed=0)
-    np.testing.assert_array_equal(diverged["status"], records.DIVERGED)
+    np.testing.assert_array_equal(diverged["status"], variables.DIVERGED)
     assert np.isnan(diverged["test_error"]).all()
     for rho in range(2):
         run = diverged.isel(rho=rho)
@@ -191,3 +227,18 @@ def test_training_logs_show_progress(finished: Checkout):
             for step in STEPS[task]:
                 assert re.search(rf"^step {step}/{last}  loss .* λ1/edge ", log, re.MULTILINE)
             assert f"step {last}/{last}  completed  test_" in log
+
+
+@pytest.mark.parametrize("task", ["cifar10", "tiny_shakespeare"])
+def test_only_the_first_job_of_a_task_compiles(finished: Checkout, task):
+    counts = []
+    for name in RUNS[task]:
+        log = finished.result(f"logs/train_run/{task}/{name}.log").read_text(encoding="utf-8")
+        [line] = re.findall(
+            r"^trained .*; (\d+) programs compiled, (\d+) from the cache", log, re.MULTILINE
+        )
+        counts.append(tuple(map(int, line)))
+    second, first = sorted(counts)
+    assert second[0] == 0
+    assert first[0] > 0
+    assert first[0] + first[1] == second[1]

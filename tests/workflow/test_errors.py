@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from checkout import Checkout
-from samedge import records
+from checkout import TINY, Checkout
+from samedge import records, variables
 
 
 def assert_message(done, *parts: str) -> None:
@@ -30,11 +30,25 @@ def test_a_configuration_that_is_wrong(unrun: Checkout, setting, parts):
     assert_message(unrun.snakemake("--dry-run", "--config", setting), *parts)
 
 
+@pytest.mark.parametrize("target", ["audit", "results/default/audit/mnist/eta0.3_rho0_seed0.json"])
+def test_an_audit_that_the_configuration_does_not_ask_for(unrun: Checkout, target):
+    done = unrun.python("-m", "snakemake", "--dry-run", target)
+    assert_message(done, "audit.at is empty", "such as [1] for the last check")
+
+
 def test_a_run_that_is_not_in_the_grid(unrun: Checkout):
     done = unrun.snakemake("--dry-run", "results/tiny/runs/mnist/eta0.7_rho0_seed0.nc")
     assert_message(
         done, "eta0.7_rho0_seed0 is not in the grid of tasks.mnist", "eta0.1_rho0.1_seed0"
     )
+
+
+@pytest.mark.parametrize("target", ["density_mnist", "results/tiny/figures/density_mnist.pdf"])
+def test_a_density_that_is_not_estimated(unrun: Checkout, target):
+    none = unrun.root / "none.yaml"
+    none.write_text("density: {at: []}\n", encoding="utf-8")
+    done = unrun.python("-m", "snakemake", "--dry-run", target, "--configfile", TINY, "none.yaml")
+    assert_message(done, "density_mnist: no density is estimated", "density.at is empty")
 
 
 def test_runs_that_do_not_belong_are_named_and_trained_again(changeable: Checkout):
@@ -90,7 +104,7 @@ def test_runs_that_do_not_belong_can_be_left_out(finished: Checkout, tmp_path):
     cube = records.read_cube(tmp_path / "cube.nc")
     assert cube.attrs["missing_runs"].startswith("eta0.1_rho0_seed0 (")
     missing = cube.sel(eta=0.1, rho=0, seed=0)
-    assert int(missing["status"]) == records.MISSING
+    assert int(missing["status"]) == variables.MISSING
     assert np.isnan(missing["eigenvalue"]).all() and np.isnan(missing["test_error"])
 
 

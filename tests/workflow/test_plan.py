@@ -6,7 +6,7 @@ from checkout import WITHOUT_JAX, Checkout
 from samedge.figure_table import FIGURES
 
 PER_TASK = {"collect_runs": 3, "filter_diverged": 3, "plot_supplement": 3, "prepare_data": 3}
-WHOLE = {**PER_TASK, "plot_figure": 16, "all": 1}
+WHOLE = {**PER_TASK, "plot_figure": 16, "plot_density": 3, "all": 1}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,33 @@ def test_one_figure_plans_what_it_needs(unrun: Checkout, target, number, task, r
     assert plan.counts == needed | {"plot_figure": 1} | named
     assert plan.figures == {number}
     assert {run[0] for run in plan.runs} == plan.prepared == plan.collected == {task} - {""}
+
+
+@pytest.mark.parametrize("target", ["density_cifar10", "results/paper/figures/density_cifar10.png"])
+def test_a_density_plans_what_it_needs(unrun: Checkout, target):
+    plan = unrun.plan(target, configfiles=("config/paper.yaml",))
+    named = {} if "/" in target else {target: 1}
+    needed = {"prepare_data": 1, "train_run": 16, "collect_runs": 1, "plot_density": 1}
+    assert plan.counts == needed | named
+    assert {run[0] for run in plan.runs} == plan.collected == {"cifar10"}
+
+
+def test_without_densities_none_is_drawn(unrun: Checkout):
+    plan = unrun.plan(changes={"density": {"at": []}})
+    expected = {**WHOLE, "train_run": 8}
+    del expected["plot_density"]
+    assert plan.counts == expected
+
+
+def test_an_audit_draws_no_figure_and_needs_no_cube(unrun: Checkout):
+    plan = unrun.plan("audit")
+    assert plan.counts == {
+        "prepare_data": 3,
+        "train_run": 8,
+        "audit_run": 8,
+        "collect_audit": 1,
+        "audit": 1,
+    }
 
 
 def test_supplement_draws_no_figure(unrun: Checkout):

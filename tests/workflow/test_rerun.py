@@ -11,7 +11,8 @@ ALL_RUNS = MNIST | CIFAR10 | TINY_SHAKESPEARE
 SCRIPTS = "workflow/scripts"
 PACKAGE = f"{SCRIPTS}/samedge"
 
-DRAWN = {"plot_figure": 16, "plot_supplement": 3, "all": 1}
+TIMED = {"plot_figure": 16, "plot_supplement": 3, "all": 1}
+DRAWN = {**TIMED, "plot_density": 3}
 # Figure 1 is a formula: it does not hang on any run.
 COLLECTED = {**DRAWN, "plot_figure": 15, "collect_runs": 3, "filter_diverged": 3}
 TRAINED = {**COLLECTED, "train_run": 8}
@@ -19,6 +20,7 @@ ONE_TASK = {
     "collect_runs": 1,
     "filter_diverged": 1,
     "plot_figure": 5,
+    "plot_density": 1,
     "plot_supplement": 1,
     "all": 1,
 }
@@ -36,9 +38,12 @@ def test_nothing_is_left_to_do(finished: Checkout, targets):
         (f"{PACKAGE}/figures.py", DRAWN),
         (f"{PACKAGE}/supplement.py", {"plot_supplement": 3, "all": 1}),
         (f"{SCRIPTS}/plot_figure.py", {"plot_figure": 16, "all": 1}),
+        (f"{SCRIPTS}/plot_density.py", {"plot_density": 3, "all": 1}),
+        (f"{PACKAGE}/density_figure.py", {"plot_density": 3, "all": 1}),
         (f"{SCRIPTS}/collect_runs.py", COLLECTED),
         (f"{PACKAGE}/sam.py", TRAINED),
         (f"{PACKAGE}/hessian.py", TRAINED),
+        (f"{PACKAGE}/density.py", TRAINED),
         (f"{PACKAGE}/sources.py", {**TRAINED, "prepare_data": 3}),
         # What words errors changes no data and no run.
         (f"{PACKAGE}/errors.py", {**COLLECTED, "plot_figure": 16}),
@@ -81,9 +86,11 @@ def test_one_figure_after_an_edit(changeable: Checkout):
         ({"tasks": {"mnist": {"eta": ["1e-1", 10000]}}}, {}, set()),
         ({"seeds": [0, 1]}, COLLECTED, {(*run[:3], "1") for run in ALL_RUNS}),
         ({"curvature": {"tolerance": 0.01}}, COLLECTED, ALL_RUNS),
-        ({"figures": {"time_axis": "step"}}, DRAWN, set()),
+        ({"density": {"probes": 3}}, COLLECTED, ALL_RUNS),
+        ({"figures": {"time_axis": "step"}}, TIMED, set()),
+        ({"compilation_cache": "elsewhere"}, {}, set()),
     ],
-    ids=["eta", "fewer", "budget", "spelling", "seed", "tolerance", "axis"],
+    ids=["eta", "fewer", "budget", "spelling", "seed", "tolerance", "probes", "axis", "cache"],
 )
 def test_a_changed_configuration(changeable: Checkout, changes, again, runs):
     plan = changeable.plan(changes=changes)

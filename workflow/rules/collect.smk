@@ -4,7 +4,15 @@ from pathlib import Path
 
 from samedge.grid import grid_json
 
-COLLECT_MODULES = modules("collecting", "records", "grid", "settings", "edge", "errors")
+COLLECT_MODULES = modules(
+    "collecting",
+    "records",
+    "variables",
+    "grid",
+    "settings",
+    "edge",
+    "errors",
+)
 
 
 rule collect_runs:

@@ -44,6 +44,11 @@ def run_path(run):
     return f"{RESULTS}/runs/{run.task}/{run.name}.nc"
 
 
+def parameters_path(run):
+    """Return the path of the parameters that a run keeps for its audit."""
+    return f"{RESULTS}/parameters/{run.task}/{run.name}.nc"
+
+
 def run_settings(wildcards):
     """Return the settings of the run that a path names, as JSON."""
     names = {run.name: run for run in runs_of(wildcards.task)}
@@ -73,6 +78,51 @@ def cube_paths(number):
     return [f"{RESULTS}/cubes/{task}.nc"] if task else []
 
 
+def density_paths(*tasks):
+    """Return both files of the spectral density of each task."""
+    return [
+        f"{RESULTS}/figures/density_{task}.{kind}"
+        for task in tasks
+        for kind in ("pdf", "png")
+    ]
+
+
+def density_cube(wildcards):
+    """Return the cube that a density is drawn from, if the configuration asks for one."""
+    if not EXPERIMENT.density.at:
+        raise WorkflowError(
+            f"density_{wildcards.task}: no density is estimated, because density.at is empty; "
+            "give shares of the budget, such as [0, 0.5, 1]"
+        )
+    return f"{RESULTS}/cubes/{wildcards.task}.nc"
+
+
 def supplement_paths():
     """Return the folder of each task's plots of every run."""
     return [f"{RESULTS}/supplement/{task}" for task in TASKS]
+
+
+def audited_runs(task):
+    """Return the runs to audit, all of a task, if the configuration asks for an audit."""
+    if not EXPERIMENT.audit.at:
+        raise WorkflowError(
+            "the audit needs parameters kept during training, and audit.at is empty: give it "
+            "shares of the budget, such as [1] for the last check, and let the runs be trained "
+            "again"
+        )
+    return runs_of(task)
+
+
+def audit_paths():
+    """Return the audit file of every run of the experiment."""
+    return [
+        f"{RESULTS}/audit/{run.task}/{run.name}.json"
+        for task in TASKS
+        for run in audited_runs(task)
+    ]
+
+
+def kept_parameters(wildcards):
+    """Return the parameters of the run that a path names."""
+    [run] = [run for run in audited_runs(wildcards.task) if run.name == wildcards.run]
+    return parameters_path(run)

@@ -5,6 +5,7 @@ FIGURE_MODULES = modules(
     "figure_table",
     "panels",
     "records",
+    "variables",
     "collecting",
     "grid",
     "settings",
@@ -55,6 +56,45 @@ rule plot_figure:
         "python {input.script} --number {wildcards.number} {params.cube:q} --rho {params.rho}"
         " --axis {params.axis} --output-pdf {output.pdf:q} --output-png {output.png:q}"
         " 2>&1 | tee {log:q}"
+
+
+rule plot_density:
+    input:
+        cube=density_cube,
+        script="workflow/scripts/plot_density.py",
+        modules=FIGURE_MODULES + modules("density_figure", "quadrature"),
+        style=STYLE,
+    output:
+        pdf=f"{RESULTS}/figures/density_{{task}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/density_{{task}}.png",
+            caption="../report/density.rst",
+            category="Figures",
+            subcategory="{task}",
+            labels={"figure": "density", "shows": "density of eigenvalues"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_density/{{task}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plot_density/{{task}}.tsv"
+    wildcard_constraints:
+        task="|".join(TASKS),
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        rho=lambda wildcards: EXPERIMENT.tasks[wildcards.task].figure_rho,
+        # For the caption.
+        at=", ".join(f"{share:g}" for share in EXPERIMENT.density.at),
+        probes=EXPERIMENT.density.probes,
+        steps=EXPERIMENT.density.steps,
+    message:
+        "Draw the spectral density of {wildcards.task}"
+    shell:
+        "python {input.script} --cube {input.cube:q} --rho {params.rho}"
+        " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
 
 
 rule plot_supplement:

@@ -1,5 +1,13 @@
 # One training job per task, learning rate, radius and seed.
 
+RUN_NAME = "eta{eta}_rho{rho}_seed{seed}"
+# Parameters are kept where the configuration asks for an audit.
+KEPT = (
+    {"parameters": f"{RESULTS}/parameters/{{task}}/{RUN_NAME}.nc"}
+    if EXPERIMENT.audit.at
+    else {}
+)
+
 
 rule train_run:
     input:
@@ -8,25 +16,36 @@ rule train_run:
         # All that decides a run's numbers or its file; what only reads the command line or
         # words an error is left out, so that editing it trains nothing again.
         modules=modules(
+            "basis",
             "batching",
             "datasets",
+            "density",
+            "device",
             "edge",
+            "flax_networks",
+            "haiku_transformer",
             "hessian",
             "losses",
             "models",
+            "observers",
+            *(["parameters"] if KEPT else []),
             "problems",
+            "products",
             "provenance",
+            "quadrature",
             "records",
             "sam",
             "schedule",
             "training",
+            "variables",
         ),
     output:
-        f"{RESULTS}/runs/{{task}}/eta{{eta}}_rho{{rho}}_seed{{seed}}.nc",
+        **KEPT,
+        run=f"{RESULTS}/runs/{{task}}/{RUN_NAME}.nc",
     log:
-        f"{RESULTS}/logs/train_run/{{task}}/eta{{eta}}_rho{{rho}}_seed{{seed}}.log",
+        f"{RESULTS}/logs/train_run/{{task}}/{RUN_NAME}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train_run/{{task}}/eta{{eta}}_rho{{rho}}_seed{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/train_run/{{task}}/{RUN_NAME}.tsv"
     wildcard_constraints:
         eta=r"[0-9.]+",
         rho=r"[0-9.]+",
@@ -43,13 +62,18 @@ rule train_run:
         gpu=1,
         mem_mb=16000,
         runtime=run_minutes,
+        # No parameter: where compiled programs lie changes no run, and trains none again.
+        compilation_cache=EXPERIMENT.compilation_cache or f"{RESULTS}/cache/jax",
     params:
         settings=run_settings,
         device=EXPERIMENT.device,
-        cache=f"{RESULTS}/cache/jax",
+        kept=lambda wildcards, output: (
+            ["--parameters", output.parameters] if KEPT else []
+        ),
     message:
         "Train {wildcards.task}: eta {wildcards.eta}, rho {wildcards.rho}, seed {wildcards.seed}"
     shell:
         "python {input.script} --settings {params.settings:q} --device {params.device}"
-        " --cache {params.cache:q} --data {input.data:q} --output {output:q}"
+        " --cache {resources.compilation_cache:q} --data {input.data:q} --output {output.run:q}"
+        " {params.kept:q}"
         " 2>&1 | tee {log:q}"

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from samedge import records
+from samedge import records, variables
 from samedge.collecting import collect
 from samedge.errors import run_script
 from samedge.grid import grid_runs
@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     cube = collect(grid_runs(arguments.grid), arguments.runs, arguments.allow_missing)
     records.write(cube, arguments.output)
-    counts = {name: int((cube["status"] == value).sum()) for name, value in records.STATUS.items()}
+    counts = {
+        name: int((cube["status"] == value).sum()) for name, value in variables.STATUS.items()
+    }
     print(f"{arguments.output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     if "missing_runs" in cube.attrs:
         print(f"left out: {cube.attrs['missing_runs']}")

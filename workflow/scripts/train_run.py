@@ -9,11 +9,11 @@ Under Snakemake the settings come resolved as JSON; by hand they come from confi
 
 import argparse
 import math
-import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from samedge.configuration import load
+from samedge.device import prepare_jax
 from samedge.errors import UserError, nearest, run_script
 from samedge.settings import RunSettings, decimal_string
 
@@ -24,49 +24,50 @@ def main(argv: list[str] | None = None) -> None:
     """Unpack the arguments, train, write."""
     arguments = parse(argv)
     settings = resolve(arguments)
-    prepare_jax(settings.precision, arguments.device, arguments.cache)
+    if arguments.parameters is not None and not settings.audit.at:
+        raise UserError(
+            "--parameters: audit.at is empty, so that the parameters of no check are kept; give it "
+            "shares of the budget, such as [1], or leave out --parameters"
+        )
+    prepare_jax(settings.precision, arguments.device)
 
     from samedge import records
     from samedge.datasets import read_data
+    from samedge.observers import DensityObserver
+    from samedge.parameters import ParameterKeeper, write_parameters
     from samedge.problems import build_problem
+    from samedge.programs import count_programs, shared_programs
     from samedge.provenance import provenance
     from samedge.training import train
 
+    programs = count_programs()
     data = read_data(arguments.data)
     attributes = provenance(data)
     # The date stands here, in the log, so that run files of equal settings can be equal.
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    print(
-        f"{settings.task} {settings.name} on {attributes['device']}, started {started}", flush=True
-    )
-    checks, outcome = train(
-        settings, build_problem(settings, data), lambda line: print(line, flush=True)
-    )
-    dataset = records.run_dataset(settings, checks, outcome, attributes)
+    say(f"{settings.task} {settings.name} on {attributes['device']}, started {started}")
+    with shared_programs(arguments.cache, say) as share:
+
+        def progress(line: str) -> None:
+            share()
+            say(line)
+
+        problem = build_problem(settings, data)
+        density = DensityObserver(settings, problem, progress)
+        keeper = ParameterKeeper(settings.audit.at if arguments.parameters else ())
+        begun, ready = time.perf_counter(), programs.seconds
+        checks, outcome = train(settings, problem, progress, [density, keeper])
+        taken = time.perf_counter() - begun - (programs.seconds - ready)
+    say(f"trained and measured for {taken:.1f} s; {programs}")
+    dataset = records.run_dataset(settings, checks, outcome, attributes, density.records)
     records.write(dataset, arguments.output)
+    if arguments.parameters is not None:
+        write_parameters(arguments.parameters, settings, keeper.kept, attributes)
 
 
-def prepare_jax(precision: str, device: str, cache: Path | None) -> None:
-    """Import JAX on the device asked for, with every source of drift switched off."""
-    # Deterministic reductions on GPUs: the same settings give the same numbers.
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
-    if device != "auto":
-        os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[device]
-
-    import jax
-
-    jax.config.update("jax_default_matmul_precision", precision)
-    jax.config.update("jax_numpy_dtype_promotion", "strict")
-    if cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(cache.resolve()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    try:
-        jax.devices()
-    except RuntimeError as error:
-        raise UserError(
-            f"--device {device}: JAX finds none ({str(error).splitlines()[0]}); for a CPU set "
-            "device: auto in the configuration, for a GPU install the CUDA environment"
-        ) from error
+def say(line: str) -> None:
+    """Print a line of the log at once."""
+    print(line, flush=True)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -74,6 +75,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the task's data file (.npz)")
     parser.add_argument("--output", type=Path, required=True, help="the run file to write (.nc)")
+    parser.add_argument(
+        "--parameters",
+        type=Path,
+        help="file to keep the parameters in that audit.at asks for (.nc)",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--cache", type=Path, help="folder where compiled programs are kept")
     parser.add_argument("--settings", help="a run's settings as JSON, instead of the following")
@@ -102,6 +108,9 @@ def resolve(arguments: argparse.Namespace) -> RunSettings:
     """
     if arguments.settings is not None:
         return _from_json(arguments.settings)
+    # Reading YAML and checking it against a schema takes imports that a job of the workflow spares.
+    from samedge.configuration import load
+
     experiment = load(arguments.configfile)
     if arguments.task not in experiment.tasks:
         known = ", ".join(experiment.tasks)

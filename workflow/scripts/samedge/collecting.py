@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from samedge import records
+from samedge import records, variables
 from samedge.errors import UserError
 from samedge.grid import grid_json
 from samedge.settings import RunSettings
@@ -91,11 +91,11 @@ def drop_diverged(cube: xr.Dataset) -> xr.Dataset:
     Their values become NaN and their status "missing"; an eta, rho or seed of which no run is
     left is dropped. The attribute ``removed_runs`` says which went, and why.
     """
-    gone = cube["status"].values != records.COMPLETED
+    gone = cube["status"].values != variables.COMPLETED
     filtered = cube.copy(deep=True)
     for name in cube.data_vars:
-        variable = records.VARIABLES[name]
-        if variable.dims[:3] == records.PER_RUN:
+        variable = variables.VARIABLES[name]
+        if variable.dims[:3] == variables.PER_RUN:
             filtered[name].values[gone] = variable.fill
     kept = ~gone
     filtered = filtered.isel(
@@ -116,10 +116,10 @@ def run_name(cube: xr.Dataset, eta: int, rho: int, seed: int) -> str:
 def ending(cube: xr.Dataset, eta: int, rho: int, seed: int) -> str:
     """Return how the run at these indices ended: "completed", "missing" or "diverged at ..."."""
     status = int(cube["status"].values[eta, rho, seed])
-    if status == records.DIVERGED:
+    if status == variables.DIVERGED:
         step = int(cube["end_step"].values[eta, rho, seed])
         return f"diverged at step {step:,}: {cube['end_reason'].values[eta, rho, seed]}"
-    return {value: name for name, value in records.STATUS.items()}[status]
+    return {value: name for name, value in variables.STATUS.items()}[status]
 
 
 def _merge(expected: Sequence[RunSettings], collected: Collected) -> xr.Dataset:
@@ -127,19 +127,21 @@ def _merge(expected: Sequence[RunSettings], collected: Collected) -> xr.Dataset:
     grid = json.loads(grid_json(expected))
     good = collected.runs.values()
     sizes = {
-        **{axis: len(grid[axis]) for axis in records.PER_RUN},
+        **records.density_sizes(grid),
+        **{axis: len(grid[axis]) for axis in variables.PER_RUN},
         "check": max(run.sizes["check"] for run in good),
         "rank": max(run.sizes["rank"] for run in good),
     }
-    metrics = [metric for metric in records.TEST_METRICS if any(metric in run for run in good)]
-    values = records.blank_values(records.variable_names(metrics), sizes)
+    metrics = [metric for metric in variables.TEST_METRICS if any(metric in run for run in good)]
+    names = variables.variable_names(metrics, density=bool(grid["density"]["at"]))
+    values = variables.blank_values(names, sizes)
     for settings in expected:
         run = collected.runs.get(settings.name)
         if run is None:
             continue
-        point = tuple(grid[axis].index(getattr(settings, axis)) for axis in records.PER_RUN)
+        point = tuple(grid[axis].index(getattr(settings, axis)) for axis in variables.PER_RUN)
         for name, array in values.items():
-            if name in run and records.VARIABLES[name].dims[:3] == records.PER_RUN:
+            if name in run and variables.VARIABLES[name].dims[:3] == variables.PER_RUN:
                 found = run[name].values[0, 0, 0]
                 array[point + tuple(slice(length) for length in np.shape(found))] = found
     environment = {

@@ -138,11 +138,19 @@ def _schema_problems(config: Mapping[str, Any]) -> Iterator[str]:
 def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield what no schema can say: references between keys."""
     yield from _duplicates("seeds", config["seeds"])
+    for extra in ("density", "audit"):
+        yield from _shares_problems(f"{extra}.at", config[extra]["at"])
     products, wanted = config["curvature"]["max_products"], config["curvature"]["eigenvalues"]
     if products < 2 * wanted:
         yield (
             f"curvature.max_products: found {products}, must be at least {2 * wanted}, twice "
             "curvature.eigenvalues"
+        )
+    vectors, least = config["curvature"]["max_vectors"], settings.least_vectors(wanted)
+    if vectors < least:
+        yield (
+            f"curvature.max_vectors: found {vectors}, must be at least {least} for "
+            f"{wanted} curvature.eigenvalues"
         )
     for name, task in config["tasks"].items():
         prefix = f"tasks.{name}"
@@ -159,6 +167,13 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
 def _duplicates(key: str, values: Sequence[int | float]) -> Iterator[str]:
     for value in sorted({value for value in values if values.count(value) > 1}):
         yield f"{key}: {value} is listed {values.count(value)} times; list each value once"
+
+
+def _shares_problems(key: str, shares: Sequence[int | float]) -> Iterator[str]:
+    yield from _duplicates(key, shares)
+    if list(shares) != sorted(shares):
+        ascending = ", ".join(map(str, sorted(shares)))
+        yield f"{key}: found {spelled(shares)}, must be in ascending order: {ascending}"
 
 
 def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
@@ -246,6 +261,8 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
         )
     parts = {
         "curvature": settings.CurvatureSettings,
+        "density": settings.DensitySettings,
+        "audit": settings.AuditSettings,
         "divergence": settings.DivergenceSettings,
         "figures": settings.FigureSettings,
     }

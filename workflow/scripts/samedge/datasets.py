@@ -112,7 +112,7 @@ def read_data(path: Path | str) -> TaskData:
     return TaskData(entries, attributes, expected)
 
 
-def image_arrays(data: TaskData) -> dict[str, np.ndarray]:
+def image_arrays(data: TaskData, dtype: np.dtype | type = np.float32) -> dict[str, np.ndarray]:
     """Scale and centre images: pixels / 256 minus the mean training image.
 
     The mean is over the training images in the file, pixel by pixel, and centres the test images
@@ -120,16 +120,16 @@ def image_arrays(data: TaskData) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    train_inputs, test_inputs : float32 (n, height, width, channels)
+    train_inputs, test_inputs : (n, height, width, channels), computed in ``dtype``
     train_labels, test_labels : int32 (n,)
     """
     arrays = data.arrays
     mean = arrays["train_inputs"].mean(axis=0, dtype=np.float64) / PIXEL_SCALE
     centred = {}
     for split in ("train", "test"):
-        pixels = arrays[f"{split}_inputs"].astype(np.float32)
-        pixels /= np.float32(PIXEL_SCALE)
-        pixels -= mean.astype(np.float32)
+        pixels = arrays[f"{split}_inputs"].astype(dtype)
+        pixels /= PIXEL_SCALE
+        pixels -= mean.astype(dtype)
         centred[f"{split}_inputs"] = pixels
         centred[f"{split}_labels"] = arrays[f"{split}_labels"].astype(np.int32)
     return centred

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
-from samedge import panels, records
+from samedge import panels, records, variables
 from samedge.collecting import ending
 from samedge.edge import edge_ratio
 from samedge.errors import UserError
@@ -46,7 +46,7 @@ class Run:
     @property
     def completed(self) -> bool:
         """Whether the run reached the end of its budget."""
-        return int(self.data["status"]) == records.COMPLETED
+        return int(self.data["status"]) == variables.COMPLETED
 
 
 def draw(
@@ -191,7 +191,7 @@ def _panels_figure(
     panel: Callable[[Axes, list[Run], panels.TimeAxis], None],
 ) -> Figure:
     """Return a figure with one panel per eta, the legend and the footnote below."""
-    positions = [_rho_position(cube, rho) for rho in radii]
+    positions = [rho_position(cube, rho) for rho in radii]
     time = panels.time_axis(cube.isel(rho=positions), axis)
     count = cube.sizes["eta"]
     columns = {1: 1, 2: 2, 4: 2}.get(count, 3 if count <= 9 else 4)
@@ -202,7 +202,7 @@ def _panels_figure(
         if number >= count:
             ax.set_axis_off()
             continue
-        runs = _runs(cube, number, positions)
+        runs = runs_at(cube, number, positions)
         ax.set_title(rf"$\eta$ = {cube['eta_label'].values[number]}", loc="left")
         drawn = [run for run in runs if np.isfinite(run.data["step"]).any()]
         panel(ax, drawn, time)
@@ -211,12 +211,12 @@ def _panels_figure(
             ax.tick_params(labelbottom=True)
         if number % columns == 0:
             ax.set_ylabel(y_label)
-        lines = _endings(runs, several_radii=len(radii) > 1)
+        lines = ending_lines(runs, several_radii=len(radii) > 1)
         if lines:
             panels.note(ax, lines, empty=not drawn)
     task = records.settings_of(cube)["task"]
     figure.suptitle(title.replace(". ", f". {task}: ", 1), x=0.01, ha="left")
-    _finish(figure, footnote(cube), legend_entries(figure.axes))
+    finish(figure, footnote(cube), legend_entries(figure.axes))
     return figure
 
 
@@ -234,7 +234,7 @@ def legend_entries(axes: Iterable[Axes]) -> dict[str, Artist]:
     return {label: entries[label] for label in sorted(entries, key=place)}
 
 
-def _finish(figure: Figure, text: str, entries: Mapping[str, Artist]) -> None:
+def finish(figure: Figure, text: str, entries: Mapping[str, Artist]) -> None:
     """Lay a figure out, with one legend for all panels below them and a footnote below that."""
     columns = max(1, int(0.9 * figure.get_figwidth()))
     text = textwrap.fill(text, int(19 * figure.get_figwidth()))
@@ -255,7 +255,7 @@ def _finish(figure: Figure, text: str, entries: Mapping[str, Artist]) -> None:
         legend.set_in_layout(False)
 
 
-def _runs(cube: xr.Dataset, eta: int, positions: list[int]) -> list[Run]:
+def runs_at(cube: xr.Dataset, eta: int, positions: list[int]) -> list[Run]:
     """Return the runs of one panel: every seed of every radius, the first seed strong."""
     return [
         Run(
@@ -264,7 +264,7 @@ def _runs(cube: xr.Dataset, eta: int, positions: list[int]) -> list[Run]:
             seed=int(cube["seed"].values[seed]),
             ending=ending(cube, eta, rho, seed),
             alpha=STRONG
-            if seed == 0 and cube["status"].values[eta, rho, seed] == records.COMPLETED
+            if seed == 0 and cube["status"].values[eta, rho, seed] == variables.COMPLETED
             else LIGHT,
         )
         for rho in positions
@@ -272,7 +272,7 @@ def _runs(cube: xr.Dataset, eta: int, positions: list[int]) -> list[Run]:
     ]
 
 
-def _endings(runs: list[Run], several_radii: bool) -> list[str]:
+def ending_lines(runs: list[Run], several_radii: bool) -> list[str]:
     """Return lines that say which runs of a panel diverged, when and why, or are missing."""
     several_seeds = len({run.seed for run in runs}) > 1
     lines = []
@@ -286,7 +286,7 @@ def _endings(runs: list[Run], several_radii: bool) -> list[str]:
     return lines
 
 
-def _rho_position(cube: xr.Dataset, rho: str) -> int:
+def rho_position(cube: xr.Dataset, rho: str) -> int:
     """Return where a radius lies in the cube; UserError if it has no such run."""
     (found,) = np.nonzero(np.isclose(cube["rho"].values, float(rho), rtol=1e-12, atol=0))
     if not found.size:

@@ -1,39 +1,38 @@
-r"""Hessian-vector products and certified eigenpairs at the top of the Hessian spectrum.
+r"""Certified eigenpairs at the top of the Hessian spectrum, cold or warm-started.
 
-Products are exact (forward over reverse differentiation, Pearlmutter 1994); nothing is a finite
-difference. The solver works in two stages.
+The solver grows an orthonormal basis V and keeps the products HV, so that every Ritz pair of
+:math:`V^T H V` comes with its residual, by which it is certified.
 
-1. Lanczos with full reorthogonalisation, from one random vector, until the residuals of the
-   wanted pairs and of both ends of the spectrum meet the tolerance.
-2. A challenge. A Krylov space of one vector holds one eigenvector of a multiple eigenvalue, and
-   may stop short of telling a tight cluster apart. So the Ritz vectors found, and a fresh random
-   vector orthogonal to them, start a second basis. If anything larger than what was found turns
-   up there, it is followed until it has converged, and the new pairs are challenged in turn.
-
-Both stages keep, for the multiplied vectors :math:`V_q`, the projection
-:math:`T = V_q^T H V_q` of computed products, so that the residual of a Ritz vector
-:math:`V_q s` is known: the part of :math:`H V_q s` on the vectors not yet multiplied (Parlett
-1998, chapter 13; Ruhe 1979 for bases that start from several vectors). What is returned is
-certified by a further product with each vector returned.
+1. **Following.** One at a time, the wanted Ritz pairs are improved by their own residual until
+   each meets the tolerance. From one random vector this is the Lanczos method; with a full basis
+   it goes on from the leading Ritz pairs, which is a thick restart (Wu & Simon 2000), so that
+   memory is bounded. A warm start begins with the eigenvectors of an earlier measurement. The
+   residuals are then corrected along all Ritz vectors that were kept from it, as if the old
+   Ritz values still held (the preconditioner of Davidson's method, Davidson 1975): the old
+   spectrum steers the search, and only new products decide what is found.
+2. **A challenge.** What is orthogonal to all of this stays unseen: a further copy of a multiple
+   eigenvalue, or a direction that has overtaken the old ones. So a random vector orthogonal to
+   the basis starts a Krylov sequence of its own, until its leading Ritz value has settled below
+   the wanted ones. If anything larger turns up, it is followed and the outcome challenged anew.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
-from samedge.batching import mean_over_microbatches
+from samedge import basis
+from samedge.density import spectral_density
+from samedge.products import Loss, hessian_vector_product
+from samedge.settings import LONGEST_CHALLENGE, least_vectors
 
-Loss = Callable[..., jax.Array]
+__all__ = ["Eigenpairs", "hessian_vector_product", "spectral_density", "top_eigenpairs"]
 
-STRIDE = 8  # products between two looks at the residuals
-FIRST_CAPACITY = 64  # basis vectors stored at first; doubled when full
-CHALLENGE = 16  # products that a fresh random vector gets to find what was missed
-SAFETY = 0.3  # share of the tolerance that estimates must meet, for certified residuals to do
+# Products that a fresh random vector gets: at least, and until it has settled.
+CHALLENGE = (10, LONGEST_CHALLENGE)
+LEAST = 0.1  # recalled Ritz values below this share of the largest correct nothing
+NEAREST = 0.1  # a correction takes no Ritz value to be closer than this, relative to the wanted one
 
 
 class Eigenpairs(NamedTuple):
@@ -46,13 +45,17 @@ class Eigenpairs(NamedTuple):
     vectors
         k pytrees shaped like the parameters, of norm 1.
     residuals
-        ``(k,)`` float64, :math:`\|Hv - \lambda v\|`, from a product made with the vector returned.
+        ``(k,)`` float64, :math:`\|Hv - \lambda v\|`, from exact products.
     hvp_count
-        Hessian-vector products spent, those for the residuals included.
+        Hessian-vector products spent.
     converged
         ``(k,)`` bool, whether each residual is within tolerance times the operator norm.
     largest, smallest
-        The algebraic ends of the spectrum.
+        The algebraic ends of the spectrum, as far as they were asked for.
+    ritz_values, ritz_vectors
+        ``(p,)`` and ``(m, n)``, what a warm start of the next measurement takes over: the Ritz
+        pairs of largest magnitude, and the one at the smaller end. Rows from p on are zero, so
+        that what is compiled for one measurement serves every other.
     """
 
     values: np.ndarray
@@ -62,31 +65,8 @@ class Eigenpairs(NamedTuple):
     converged: np.ndarray
     largest: float
     smallest: float
-
-
-class _Basis(NamedTuple):
-    """Orthonormal rows, of which the first ``multiplied`` have been multiplied by H."""
-
-    vectors: jax.Array  # (capacity, n)
-    projection: jax.Array  # (capacity, capacity), row i holds V H v_i
-    multiplied: jax.Array  # int32
-    filled: jax.Array  # int32
-    scale: jax.Array  # largest ‖H v_i‖ so far
-
-
-def hessian_vector_product(
-    loss: Loss, params: Any, data: tuple[Any, ...], vector: Any, microbatch: int | None = None
-) -> Any:
-    """Return the Hessian of ``loss(params, *data)`` times ``vector``, a pytree like ``params``.
-
-    With ``microbatch``, the loss must be a mean over the examples (leading axis) of the data.
-    """
-
-    def product(*piece: Any) -> Any:
-        gradient = jax.grad(lambda point: loss(point, *piece))
-        return jax.jvp(gradient, (params,), (vector,))[1]
-
-    return mean_over_microbatches(product, data, microbatch)
+    ritz_values: np.ndarray
+    ritz_vectors: jax.Array
 
 
 def top_eigenpairs(
@@ -98,7 +78,10 @@ def top_eigenpairs(
     *,
     key: jax.Array,
     max_products: int = 300,
+    max_vectors: int = 40,
     microbatch: int | None = None,
+    start: Eigenpairs | None = None,
+    ends: bool = True,
 ) -> Eigenpairs:
     """Return the k eigenpairs of largest magnitude of the Hessian, certified by their residuals.
 
@@ -115,309 +98,272 @@ def top_eigenpairs(
     tolerance
         Residual over operator norm that each pair, and both ends of the spectrum, must reach.
     key
-        PRNG key of the starting vectors.
+        PRNG key of the random vectors.
     max_products
-        Cap on Hessian-vector products; pairs unconverged there are returned as such. Memory
-        grows to at most ``max_products * n`` numbers.
+        Cap on Hessian-vector products; pairs unconverged there are returned as such.
+    max_vectors
+        Basis vectors kept at a time, at least ``2 k + 18``. Memory is ``2.5 max_vectors * n``
+        numbers, whatever the difficulty.
     microbatch
         Examples that a product takes at a time; None for all.
+    start
+        An earlier measurement of the same k, near these parameters, to start from. The outcome
+        is held to the same tolerance and challenge as without.
+    ends
+        Whether both ends of the spectrum must converge too; they are reported either way.
 
     Raises
     ------
     ValueError
-        If there are fewer parameters than eigenpairs, or ``max_products < 2 k``.
+        If there are fewer parameters than eigenpairs, ``max_products < 2 k``,
+        ``max_vectors < 2 k + 18``, or ``start`` is of another number of parameters.
     FloatingPointError
         If a Hessian-vector product is not finite.
     """
-    flat, unravel = ravel_pytree(params)
+    flat = basis.flat_shape(params)
     if flat.size < k:
         raise ValueError(f"{k} eigenpairs of a Hessian of {flat.size} parameters do not exist")
     if max_products < 2 * k:
         raise ValueError(f"max_products must be at least {2 * k} for {k} eigenpairs")
-    solver = _Solver(loss, params, data, k, tolerance, max_products, microbatch)
-    capacity = min(max(FIRST_CAPACITY, 2 * k), flat.size)
-    start_key, challenge_key = jax.random.split(key)
-    found = solver.certify(*solver.follow(_start(start_key, capacity, flat)))
-    while not solver.exhausted:
-        challenge_key, key = jax.random.split(challenge_key)
-        basis = _challenge(key, capacity, found.vectors, found.products)
-        basis, ritz = solver.follow(basis, at_least=len(found.values) + CHALLENGE)
-        if not solver.overtaken(found, ritz):
-            break
-        found = solver.certify(basis, ritz)
-    norm = np.max(np.abs(found.values))
+    least = least_vectors(k)
+    if max_vectors < least:
+        raise ValueError(f"max_vectors must be at least {least} for {k} eigenpairs")
+    if start is not None and start.ritz_vectors.shape[1] != flat.size:
+        raise ValueError(
+            f"start is of {start.ritz_vectors.shape[1]} parameters, and there are {flat.size}"
+        )
+    hessian = basis.compiled_map(loss, params, data, microbatch)
+    solver = _Solver(hessian, params, k, tolerance, max_products, max_vectors, key)
+    solver.begin(start, ends)
+    solver.follow(ends=False)
+    while not solver.exhausted and solver.challenged():
+        solver.follow(ends=False)
+    # The ends come last: the challenge has explored the rest of the spectrum for them.
+    if ends:
+        solver.follow(ends=True)
+    ritz_values, ritz_vectors = solver.kept()
+    wanted = solver.wanted(ends=False)
+    residuals = np.array([solver.residual(pair)[1] for pair in wanted])
+    values, states = solver.ritz()
     # Pairs whose challenge was cut short by the cap on products are not certified.
-    converged = (found.residuals <= tolerance * norm) & (not solver.exhausted)
+    converged = (residuals <= tolerance * np.abs(values).max()) & (not solver.exhausted)
+    vectors = basis.ritz_vectors(solver.vectors, solver.on_device(states[:, wanted]))
     return Eigenpairs(
-        values=found.values,
-        vectors=tuple(unravel(vector) for vector in found.vectors),
-        residuals=found.residuals,
-        hvp_count=solver.spent,
+        values=values[wanted],
+        vectors=basis.trees(params, vectors),
+        residuals=residuals,
+        hvp_count=solver.filled_in_all,
         converged=converged,
-        largest=solver.largest,
-        smallest=solver.smallest,
+        largest=float(values[-1]),
+        smallest=float(values[0]),
+        ritz_values=ritz_values,
+        ritz_vectors=ritz_vectors,
     )
-
-
-class _Ritz(NamedTuple):
-    """Ritz pairs of a basis, on the host."""
-
-    multiplied: int  # vectors of the basis that they are made of
-    values: np.ndarray  # (found,) by decreasing magnitude, found <= k
-    coefficients: np.ndarray  # (found, capacity)
-    residuals: np.ndarray  # (found,), estimates
-    ends: np.ndarray  # (2,) the algebraically smallest and largest Ritz value
-    end_residuals: np.ndarray  # (2,), estimates
-
-
-class _Found(NamedTuple):
-    """Certified pairs: unit vectors and their products with the Hessian."""
-
-    values: np.ndarray  # (found,) by decreasing magnitude
-    residuals: np.ndarray  # (found,)
-    vectors: jax.Array  # (found, n)
-    products: jax.Array  # (found, n)
 
 
 class _Solver:
-    """One measurement: what it works on, and what it has spent and seen so far."""
+    """One measurement: a basis with its products on the device, its projection on the host."""
 
     def __init__(
         self,
-        loss: Loss,
+        hessian: Any,
         params: Any,
-        data: tuple[Any, ...],
         k: int,
         tolerance: float,
         max_products: int,
-        microbatch: int | None,
+        max_vectors: int,
+        key: jax.Array,
     ) -> None:
-        self.problem = (loss, microbatch, params, data)
+        self.hessian, self.params = hessian, params
+        flat = basis.flat_shape(params)
         self.k = k
         self.tolerance = tolerance
         self.max_products = max_products
-        self.spent = 0
+        self.key = key
+        self.capacity = min(max_vectors, flat.size)
+        self.size, self.dtype = flat.size, flat.dtype
+        self.vectors = basis.empty(self.capacity, self.size, self.dtype)
+        self.products = basis.empty(self.capacity, self.size, self.dtype)
+        self.projection = np.zeros((0, 0))
+        self.recalled: tuple[np.ndarray, jax.Array] | None = None
+        self.filled_in_all = 0  # products spent
         self.exhausted = False
-        self.largest, self.smallest = -np.inf, np.inf
+        self.pursued = 0  # place of the pair last improved among the wanted ones
 
-    def follow(self, basis: _Basis, at_least: int | None = None) -> tuple[_Basis, _Ritz | None]:
-        """Extend a basis until its Ritz pairs have converged, or it is invariant, or the cap.
+    @property
+    def filled(self) -> int:
+        return self.projection.shape[0]
 
-        With ``at_least``, only the k pairs count, not the ends, and only from so many vectors on.
+    def begin(self, start: Eigenpairs | None, ends: bool) -> None:
+        """Start from the leading pairs of an earlier measurement, or from a random vector."""
+        if start is None:
+            self._append(self._random())
+            return
+        self.recalled = (start.ritz_values, start.ritz_vectors)
+        first = [*range(self.k), int(np.argmin(start.ritz_values))]
+        for index in dict.fromkeys(first if ends else first[:-1]):
+            if index < len(start.ritz_values) and not self._full():
+                self._append(start.ritz_vectors[index])
+
+    def follow(self, ends: bool) -> None:
+        """Improve the wanted pairs until each meets the tolerance, or the cap is reached."""
+        while self._improved(ends):
+            pass
+
+    def kept(self) -> tuple[np.ndarray, jax.Array]:
+        """Return the leading Ritz values ``(p,)`` and their vectors, rows of an array.
+
+        The array ``(m, n)`` has the same number of rows whatever p; those from p on are zero.
         """
-        most = min(self.max_products + self.k + 1, basis.vectors.shape[1])
-        while True:
-            multiplied, filled = int(basis.multiplied), int(basis.filled)
-            ritz = _ritz(basis, self.k)
-            if multiplied == filled or self._converged(ritz, at_least):
-                return basis, ritz
-            budget = self.max_products - self.k - self.spent  # the last k certify the pairs
-            if budget <= 0:
-                self.exhausted = True
-                return basis, ritz
-            capacity = basis.vectors.shape[0]
-            if filled + STRIDE > capacity and capacity < most:
-                basis = _enlarge(basis, min(2 * capacity, most))
-            basis = _extend(*self.problem, basis, min(STRIDE, budget))
-            self.spent += int(basis.multiplied) - multiplied
-            if not np.isfinite(float(basis.scale)):
-                raise FloatingPointError("a Hessian-vector product is not finite")
+        kept = self.leading(self.capacity // 2)
+        values, states = self.ritz()
+        padded = np.zeros((self.filled, basis.whole_groups(max(self.capacity // 2, self.k + 2))))
+        padded[:, : len(kept)] = states[:, kept]
+        return values[kept], basis.ritz_vectors(self.vectors, self.on_device(padded))
 
-    def certify(self, basis: _Basis, ritz: _Ritz) -> _Found:
-        """Form the Ritz vectors and multiply each once more, for its value and true residual."""
-        coefficients = jnp.asarray(ritz.coefficients, basis.vectors.dtype)
-        certified = _rayleigh(*self.problem, basis.vectors, coefficients)
-        self.spent += len(ritz.values)
-        values, residuals = (np.asarray(x, dtype=np.float64) for x in certified[:2])
-        self.smallest = min(self.smallest, ritz.ends[0], values.min())
-        self.largest = max(self.largest, ritz.ends[1], values.max())
-        order = np.argsort(-np.abs(values), kind="stable")
-        return _Found(values[order], residuals[order], *(x[order] for x in certified[2:]))
-
-    def overtaken(self, found: _Found, challenger: _Ritz) -> bool:
-        """Tell whether a challenge has turned up more, or larger, pairs than were found."""
-        if len(challenger.values) > len(found.values):
-            return True
-        margin = self.tolerance * np.max(np.abs(found.values))
-        return bool(np.any(np.abs(challenger.values) > np.abs(found.values) + margin))
-
-    def _converged(self, ritz: _Ritz | None, at_least: int | None) -> bool:
-        if ritz is None:
+    def _improved(self, ends: bool) -> bool:
+        """Extend the basis by what the first wanted pair lacks; tell whether there was anything."""
+        if self._spent():
             return False
-        within = SAFETY * self.tolerance * np.max(np.abs(ritz.ends))
-        pairs = len(ritz.values) == self.k and bool(np.all(ritz.residuals <= within))
-        if at_least is not None:
-            return pairs and ritz.multiplied >= at_least
-        return pairs and bool(np.all(SAFETY * ritz.end_residuals <= within))
+        if self.filled < min(self.k, self.size):
+            return self._append(self._random())
+        if self._full():
+            self._restart(self.leading(self.capacity // 2))
+        unconverged = self._unconverged(ends)
+        if unconverged is None:
+            return False
+        # A direction that rounding leaves inside the basis has nothing to add.
+        return self._append(self._corrected(*unconverged)) or self._append(self._random())
 
+    def challenged(self) -> bool:
+        """Let a fresh random vector look for what was missed; tell whether it found any."""
+        least, most = CHALLENGE
+        # What has not converged leaves the basis, but for the ends: a Krylov sequence beside
+        # vectors that are no eigenvectors would not see what these hold a part of.
+        self._restart(self.wanted(ends=True))
+        first = self.filled
+        values, _ = self.ritz()
+        before = np.sort(np.abs(values))[::-1][: self.k]
+        margin = self.tolerance * before[0]
+        direction = self._random()
+        while self.filled - first < most and not self._full() and not self._spent():
+            if not self._append(direction):
+                break  # all that the random vector leads to is in the basis
+            direction = self.products[self.filled - 1]
+            if self.filled - first >= least and self._settled(before[-1] + margin):
+                break
+        values, _ = self.ritz()
+        after = np.sort(np.abs(values))[::-1][: self.k]
+        return bool(np.any(after > before + margin))
 
-def _ritz(basis: _Basis, k: int) -> _Ritz | None:
-    multiplied, filled = int(basis.multiplied), int(basis.filled)
-    if multiplied == 0:
+    def ritz(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the Ritz values, ascending, and their coefficients in the basis, in columns."""
+        return np.linalg.eigh(self.projection)
+
+    def leading(self, count: int) -> list[int]:
+        """Return the pairs of largest magnitude, and the ends, ``count`` in all if so many."""
+        values, _ = self.ritz()
+        order = [int(pair) for pair in np.argsort(-np.abs(values), kind="stable")]
+        ends = [0, len(values) - 1]
+        return list(dict.fromkeys([*order[: max(count - 2, self.k)], *ends]))
+
+    def wanted(self, ends: bool) -> list[int]:
+        """Return the k pairs of largest magnitude, and the ends if asked for."""
+        values, _ = self.ritz()
+        order = [int(pair) for pair in np.argsort(-np.abs(values), kind="stable")[: self.k]]
+        return list(dict.fromkeys([*order, 0, len(values) - 1])) if ends else order
+
+    def residual(self, pair: int) -> tuple[jax.Array, float]:
+        """Return the residual (n,) of a Ritz pair and its norm."""
+        values, states = self.ritz()
+        coefficients = self.on_device(states[:, pair])
+        value = jnp.asarray(values[pair], self.dtype)
+        rest, norm = basis.residual(
+            self.vectors, self.products, jnp.int32(self.filled), coefficients, value
+        )
+        return rest, float(norm)
+
+    def on_device(self, coefficients: np.ndarray) -> jax.Array:
+        """Return coefficients of the filled vectors, padded to the whole array."""
+        padded = np.zeros((self.vectors.shape[0], *coefficients.shape[1:]))
+        padded[: self.filled] = coefficients
+        return jnp.asarray(padded, self.dtype)
+
+    def _unconverged(self, ends: bool) -> tuple[int, jax.Array] | None:
+        """Return a wanted pair that misses the tolerance, with its residual.
+
+        The one that missed it last comes first, so that a pair is pursued until it has converged
+        and the others' residuals are not formed anew at every product.
+        """
+        values, _ = self.ritz()
+        within = self.tolerance * np.abs(values).max()
+        pairs = self.wanted(ends)
+        for offset in range(len(pairs)):
+            place = (self.pursued + offset) % len(pairs)
+            direction, norm = self.residual(pairs[place])
+            if norm > within:
+                self.pursued = place
+                return pairs[place], direction
         return None
-    projection = np.asarray(basis.projection, dtype=np.float64)
-    # A row is complete up to the vectors filled when it was made, so the lower triangle is whole.
-    values, states = np.linalg.eigh(projection[:multiplied, :multiplied], UPLO="L")
-    couplings = projection[:multiplied, multiplied:filled]
-    residuals = np.linalg.norm(couplings.T @ states, axis=0)
-    order = np.argsort(-np.abs(values), kind="stable")[:k]
-    coefficients = np.zeros((len(order), projection.shape[0]))
-    coefficients[:, :multiplied] = states[:, order].T
-    ends = [0, -1]
-    return _Ritz(
-        multiplied, values[order], coefficients, residuals[order], values[ends], residuals[ends]
-    )
 
+    def _corrected(self, pair: int, direction: jax.Array) -> jax.Array:
+        """Return the direction in which a pair is improved, see the head of this module."""
+        if self.recalled is None:
+            return direction
+        old, rows = self.recalled
+        value = self.ritz()[0][pair]
+        distance = value - old
+        nearest = NEAREST * max(abs(value), np.finfo(np.float64).tiny)
+        distance = np.where(np.abs(distance) < nearest, np.copysign(nearest, distance), distance)
+        gains = np.zeros(rows.shape[0])
+        # Small ones are far from converged; dividing by their distance would add noise.
+        gains[: len(old)] = np.where(np.abs(old) > LEAST * np.abs(old).max(), old / distance, 0)
+        return basis.corrected(rows, jnp.int32(len(old)), jnp.asarray(gains, self.dtype), direction)
 
-@partial(jax.jit, static_argnames="capacity")
-def _start(key: jax.Array, capacity: int, flat: jax.Array) -> _Basis:
-    """Return a basis of one random vector for parameters like ``flat`` (n,)."""
-    vector = jax.random.normal(key, flat.shape, flat.dtype)
-    vectors = jnp.zeros((capacity, flat.size), flat.dtype)
-    return _Basis(
-        vectors=vectors.at[0].set(vector / jnp.linalg.norm(vector)),
-        projection=jnp.zeros((capacity, capacity), flat.dtype),
-        multiplied=jnp.int32(0),
-        filled=jnp.int32(1),
-        scale=jnp.zeros((), flat.dtype),
-    )
-
-
-@partial(jax.jit, static_argnames="capacity")
-def _challenge(key: jax.Array, capacity: int, vectors: jax.Array, products: jax.Array) -> _Basis:
-    """Return a basis of multiplied vectors and, if there is room, a random one orthogonal to them.
-
-    The parts of the products outside the span of the vectors are left out: they are residuals
-    within the tolerance.
-    """
-    found, size = vectors.shape
-    rows = jnp.zeros((capacity, size), vectors.dtype).at[:found].set(vectors)
-    projection = jnp.zeros((capacity, capacity), vectors.dtype)
-    random = jax.random.normal(key, (size,), vectors.dtype)
-    floor = jnp.sqrt(jnp.finfo(vectors.dtype).eps) * jnp.linalg.norm(random)
-    _, rest, norm = _orthogonalise(rows, jnp.int32(found), random, floor)
-    fresh = (norm > floor) & (found < capacity)
-    if found < capacity:
-        rows = rows.at[found].set(jnp.where(fresh, rest / norm, 0))
-    return _Basis(
-        vectors=rows,
-        projection=projection.at[:found, :found].set(vectors @ products.T),
-        multiplied=jnp.int32(found),
-        filled=found + fresh.astype(jnp.int32),
-        scale=jnp.max(jnp.linalg.norm(products, axis=1)),
-    )
-
-
-@partial(jax.jit, static_argnames="capacity")
-def _enlarge(basis: _Basis, capacity: int) -> _Basis:
-    more = capacity - basis.vectors.shape[0]
-    return basis._replace(
-        vectors=jnp.pad(basis.vectors, ((0, more), (0, 0))),
-        projection=jnp.pad(basis.projection, ((0, more), (0, more))),
-    )
-
-
-@partial(jax.jit, static_argnames=("loss", "microbatch"), donate_argnames="basis")
-def _extend(
-    loss: Loss,
-    microbatch: int | None,
-    params: Any,
-    data: tuple[Any, ...],
-    basis: _Basis,
-    count: jax.Array,
-) -> _Basis:
-    """Multiply up to ``count`` further vectors; fewer if the basis has become invariant."""
-    _, unravel = ravel_pytree(params)
-    last = jnp.minimum(basis.multiplied + count, basis.vectors.shape[0])
-
-    def unfinished(state: _Basis) -> jax.Array:
-        return (state.multiplied < jnp.minimum(last, state.filled)) & jnp.isfinite(state.scale)
-
-    def multiply(state: _Basis) -> _Basis:
-        vector = unravel(state.vectors[state.multiplied])
-        product, _ = ravel_pytree(hessian_vector_product(loss, params, data, vector, microbatch))
-        scale = jnp.maximum(state.scale, jnp.linalg.norm(product))
-        # Where the product lies in the span of the basis but for rounding, nothing is added.
-        floor = 4 * jnp.finfo(product.dtype).eps * scale
-        coefficients, rest, norm = _orthogonalise(state.vectors, state.filled, product, floor)
-        row = state.projection.at[state.multiplied].set(coefficients)
-        room = state.filled < state.vectors.shape[0]
-
-        def append() -> tuple[jax.Array, jax.Array]:
-            return (
-                state.vectors.at[state.filled].set(rest / norm),
-                row.at[state.multiplied, state.filled].set(norm),
-            )
-
-        grown = room & (norm > floor)
-        vectors, projection = jax.lax.cond(grown, append, lambda: (state.vectors, row))
-        return _Basis(
-            vectors, projection, state.multiplied + 1, state.filled + grown.astype(jnp.int32), scale
+    def _append(self, direction: jax.Array) -> bool:
+        """Multiply what a direction adds to the basis; tell whether it added anything."""
+        filled = self.filled
+        self.vectors, self.products, column, share = basis.append(
+            self.hessian, self.params, self.vectors, self.products, jnp.int32(filled), direction
         )
+        if not float(share) > 0:
+            return False
+        # Cut on the host: on the device every length would be a program of its own.
+        column = np.asarray(column, np.float64)[: filled + 1]
+        if not np.all(np.isfinite(column)):
+            raise FloatingPointError("a Hessian-vector product is not finite")
+        self.filled_in_all += 1
+        larger = np.zeros((filled + 1, filled + 1))
+        larger[:filled, :filled] = self.projection
+        larger[filled, :] = larger[:, filled] = column
+        self.projection = larger
+        return True
 
-    return jax.lax.while_loop(unfinished, multiply, basis)
+    def _settled(self, bound: float) -> bool:
+        """Tell whether the largest pair that is not wanted is below a bound, residual included."""
+        if self.filled <= self.k:
+            return True
+        values, _ = self.ritz()
+        next_pair = int(np.argsort(-np.abs(values), kind="stable")[self.k])
+        return abs(values[next_pair]) + self.residual(next_pair)[1] <= bound
 
-
-def _orthogonalise(
-    vectors: jax.Array, filled: jax.Array, product: jax.Array, floor: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Split ``product`` into coefficients on the filled rows and the rest, to machine precision.
-
-    Classical Gram-Schmidt, repeated until a pass no longer shortens the rest (Daniel et al.
-    1976). Rows are taken in groups, so that the empty part of the basis costs nothing.
-    """
-    group = min(16, vectors.shape[0])
-    groups = (filled + group - 1) // group
-
-    def one_group(index: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]):
-        coefficients, rest, original = carry
-        # The last group may overlap the one before it; rows already taken are masked.
-        first = jnp.minimum(index * group, vectors.shape[0] - group)
-        rows = jax.lax.dynamic_slice_in_dim(vectors, first, group)
-        fresh = first + jnp.arange(group) >= index * group
-        part = jnp.where(fresh, rows @ original, 0)
-        previous = jax.lax.dynamic_slice_in_dim(coefficients, first, group)
-        coefficients = jax.lax.dynamic_update_slice_in_dim(
-            coefficients, previous + part, first, axis=0
+    def _restart(self, kept: list[int]) -> None:
+        """Go on from some Ritz pairs alone, as a basis of their own."""
+        values, states = self.ritz()
+        padded = np.zeros((self.vectors.shape[0], self.vectors.shape[0]))
+        padded[: self.filled, : len(kept)] = states[:, kept]
+        self.vectors, self.products = basis.rotated(
+            self.vectors, self.products, jnp.asarray(padded, self.dtype)
         )
-        return coefficients, rest - part @ rows, original
+        self.projection = np.diag(values[kept])
 
-    def one_pass(carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array]):
-        coefficients, rest, norm, _ = carry
-        coefficients, shorter, _ = jax.lax.fori_loop(
-            0, groups, one_group, (coefficients, rest, rest)
-        )
-        return coefficients, shorter, jnp.linalg.norm(shorter), norm
+    def _random(self) -> jax.Array:
+        self.key, key = jax.random.split(self.key)
+        return jax.random.normal(key, (self.size,), self.dtype)
 
-    def shortened(carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        _, _, norm, previous = carry
-        return (norm < 0.7 * previous) & (norm > floor)
+    def _full(self) -> bool:
+        return self.filled >= self.capacity
 
-    none = jnp.zeros(vectors.shape[0], product.dtype)
-    first = one_pass((none, product, jnp.linalg.norm(product), none[0]))
-    coefficients, rest, norm, _ = jax.lax.while_loop(shortened, one_pass, first)
-    return coefficients, rest, norm
-
-
-@partial(jax.jit, static_argnames=("loss", "microbatch"))
-def _rayleigh(
-    loss: Loss,
-    microbatch: int | None,
-    params: Any,
-    data: tuple[Any, ...],
-    vectors: jax.Array,
-    coefficients: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Return Rayleigh quotients and true residuals of Ritz vectors, the vectors, their products."""
-    _, unravel = ravel_pytree(params)
-
-    def one(weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        vector = weights @ vectors
-        vector = vector / jnp.linalg.norm(vector)
-        product, _ = ravel_pytree(
-            hessian_vector_product(loss, params, data, unravel(vector), microbatch)
-        )
-        value = vector @ product
-        return value, jnp.linalg.norm(product - value * vector), vector, product
-
-    return jax.lax.map(one, coefficients)
+    def _spent(self) -> bool:
+        self.exhausted = self.filled_in_all >= self.max_products
+        return self.exhausted

@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter
 
-from samedge import records
+from samedge import variables
 
 _PALETTE = sns.color_palette("colorblind").as_hex()
 BLUE, GREEN, VERMILION, SKY = (_PALETTE[position] for position in (0, 2, 3, 9))
@@ -160,7 +160,7 @@ def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool
     for run in map(measured, runs):
         magnitudes = np.abs(run["eigenvalue"].values)
         late = run["step"].values >= TRANSIENT * np.nanmax(run["step"].values, initial=0)
-        completed = int(run["status"]) == records.COMPLETED
+        completed = int(run["status"]) == variables.COMPLETED
         settled.append(magnitudes[late] if completed else np.empty(0))
         edges.append(run["sam_edge"].values[late])
         everything.append(magnitudes)

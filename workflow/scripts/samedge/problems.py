@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from samedge.datasets import TaskData, character_windows, image_arrays
+from samedge.datasets import Minibatches, TaskData, character_windows, image_arrays
 from samedge.errors import UserError
 from samedge.losses import LOSSES, MEANS_OVER_EXAMPLES, character_losses
 from samedge.models import MODELS, Model
@@ -32,10 +32,10 @@ class Problem:
     Attributes
     ----------
     init
-        ``key -> params``.
+        ``key -> params``, in float32.
     loss
-        ``(params, inputs, targets) -> scalar``; one function object per problem, so that what is
-        compiled for it is compiled once.
+        ``(params, inputs, targets) -> scalar``, in the type of the parameters; one function object
+        per problem, so that what is compiled for it is compiled once.
     train
         All training inputs and targets, on the device.
     test
@@ -51,8 +51,13 @@ class Problem:
     metric: str
 
 
-def build_problem(settings: RunSettings, data: TaskData) -> Problem:
+def build_problem(
+    settings: RunSettings, data: TaskData, dtype: np.dtype | type = np.float32
+) -> Problem:
     """Build the problem of a run.
+
+    ``dtype`` is that of the training data where they are no whole numbers. They are computed in
+    it from the data file; float64 needs JAX's 64-bit mode.
 
     Raises
     ------
@@ -61,8 +66,8 @@ def build_problem(settings: RunSettings, data: TaskData) -> Problem:
         does not fit the data.
     """
     _require_same_data(settings, data)
-    problem = TASKS[settings.kind](settings, data)
-    _require_fit(settings, problem)
+    problem = TASKS[settings.kind](settings, data, dtype)
+    _require_fit(settings, problem, dtype)
     examples = problem.train[0].shape[0]
     batch = settings.batch_size or examples
     if batch > examples:
@@ -84,13 +89,27 @@ def build_problem(settings: RunSettings, data: TaskData) -> Problem:
     return problem
 
 
+def measured_batch(
+    settings: RunSettings, train: tuple[jax.Array, ...], step: int
+) -> tuple[jax.Array, ...]:
+    """Return what a check after so many steps measures on: all of ``train``, or the next minibatch.
+
+    ``train`` are the arrays of :class:`Problem`; the minibatch is that of the step that follows.
+    """
+    if settings.batch_size is None:
+        return train
+    batches = Minibatches(train[0].shape[0], settings.batch_size, settings.seed)
+    chosen = batches.indices(step, 1)[0]
+    return tuple(x[chosen] for x in train)
+
+
 @TASKS.register("images")
-def images(settings: RunSettings, data: TaskData) -> Problem:
+def images(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Problem:
     """Images of ten classes: pixels/256 less the mean training image, one-hot targets."""
-    arrays = image_arrays(data)
+    arrays = image_arrays(data, dtype)
     model = _model(settings, CLASSES)
     inputs = jnp.asarray(arrays["train_inputs"])
-    targets = jax.nn.one_hot(arrays["train_labels"], CLASSES, dtype=jnp.float32)
+    targets = jax.nn.one_hot(arrays["train_labels"], CLASSES, dtype=dtype)
 
     @jax.jit
     def wrong(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -103,7 +122,7 @@ def images(settings: RunSettings, data: TaskData) -> Problem:
         )
 
     return Problem(
-        init=lambda key: model.init(key, inputs[:1]),
+        init=lambda key: model.init(key, inputs[:1].astype(jnp.float32)),
         loss=_loss_of(model, settings),
         train=(inputs, targets),
         test=lambda params: float(
@@ -114,8 +133,9 @@ def images(settings: RunSettings, data: TaskData) -> Problem:
 
 
 @TASKS.register("characters")
-def characters(settings: RunSettings, data: TaskData) -> Problem:
+def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Problem:
     """Consecutive windows of text; the target of each character is the next one."""
+    del dtype  # characters are whole numbers
     length = settings.model.settings.get("sequence_length")
     if length is None:
         raise UserError(f"task {settings.task}: kind characters needs a model with sequence_length")
@@ -167,12 +187,13 @@ def _require_same_data(settings: RunSettings, data: TaskData) -> None:
         )
 
 
-def _require_fit(settings: RunSettings, problem: Problem) -> None:
+def _require_fit(settings: RunSettings, problem: Problem, dtype: np.dtype | type) -> None:
     """Refuse a model and a loss that do not fit together, or not the data."""
     example = tuple(x[:1] for x in problem.train)
     try:
         params = jax.eval_shape(problem.init, jax.random.key(0))
-        jax.eval_shape(problem.loss, params, *example)
+        point = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
+        jax.eval_shape(problem.loss, point, *example)
     except (TypeError, ValueError) as error:
         shapes = " and ".join(f"{x.dtype}{list(x.shape[1:])}" for x in example)
         raise UserError(

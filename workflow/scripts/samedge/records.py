@@ -1,15 +1,17 @@
-"""The NetCDF schema: one table of variables; run files and cubes are built, written and read here.
+"""Run files and cubes: built, written and read here; their variables are :mod:`samedge.variables`.
 
 A *run file* holds one training job. A *cube* holds every run of a task. Both have the same
 variables with the dimensions ``eta, rho, seed, check, rank``; a run file is a cube whose ``eta``,
-``rho`` and ``seed`` have length 1. What was not measured is NaN (``-1`` for the one flag that
-cannot be NaN), never zero.
+``rho`` and ``seed`` have length 1. Where a spectral density is estimated there are also
+``density_check, probe, node``. What was not measured is NaN (``-1`` for the one flag that cannot
+be NaN), never zero.
 """
 
+import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +20,18 @@ import xarray as xr
 
 from samedge.edge import gd_edge
 from samedge.errors import UserError
+from samedge.variables import (
+    CHECK_KEYS,
+    DENSITY_KEYS,
+    STATUS,
+    TEST_METRICS,
+    VARIABLES,
+    blank_values,
+    variable_names,
+)
 
 if TYPE_CHECKING:
     from samedge.settings import RunSettings
-
-PER_ETA = ("eta",)
-PER_RUN = ("eta", "rho", "seed")
-PER_CHECK = (*PER_RUN, "check")
-PER_RANK = (*PER_CHECK, "rank")
-
-COMPLETED, DIVERGED, MISSING = 0, 1, 2
-STATUS = {"completed": COMPLETED, "diverged": DIVERGED, "missing": MISSING}
-TEST_METRICS = ("test_error", "test_loss")
 
 REFERENCES = (
     "Long and Bartlett (2024), Sharpness-Aware Minimization and the Edge of Stability, "
@@ -46,76 +48,6 @@ ENVIRONMENT_ATTRIBUTES = (
     "data_stand_in",
     "data_checksum",
 )
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One variable of the schema: its dimensions, unit, meaning and the value of "not there"."""
-
-    name: str
-    dims: tuple[str, ...]
-    units: str
-    long_name: str
-    dtype: type = np.float64
-    fill: object = np.nan
-    flags: Mapping[str, int] = field(default_factory=dict)
-
-    def attributes(self) -> dict:
-        """Return the variable's NetCDF attributes, CF flags included."""
-        attributes = {"long_name": self.long_name}
-        if self.units:
-            attributes["units"] = self.units
-        if self.flags:
-            attributes["flag_values"] = np.array(list(self.flags.values()), self.dtype)
-            attributes["flag_meanings"] = " ".join(self.flags)
-        return attributes
-
-
-# Counts are kept as floats, exact up to 2**53, so that padding is NaN to every reader.
-_TABLE = (
-    Variable("step", PER_CHECK, "1", "optimiser steps taken before the check"),
-    Variable("training_time", PER_CHECK, "s", "time spent training, measuring left out"),
-    Variable("wall_time", PER_CHECK, "s", "time since the run began, measuring included"),
-    Variable("training_loss", PER_CHECK, "1", "training loss as trained"),
-    Variable("gradient_norm", PER_CHECK, "1", "norm of the gradient of the training loss"),
-    Variable("sam_gradient_norm", PER_CHECK, "1", "norm of the gradient that SAM steps along"),
-    Variable("sam_edge", PER_CHECK, "1", "SAM edge at the gradient norm; 2/eta at rho = 0"),
-    Variable("eigenvalue", PER_RANK, "1", "Hessian eigenvalues of largest magnitude, signed"),
-    Variable("eigenvalue_residual", PER_RANK, "1", "norm of H v - lambda v for unit v"),
-    Variable(
-        "eigenvalue_converged",
-        PER_RANK,
-        "",
-        "whether the residual met the tolerance",
-        dtype=np.int8,
-        fill=-1,
-        flags={"not_measured": -1, "not_converged": 0, "converged": 1},
-    ),
-    Variable("largest_eigenvalue", PER_CHECK, "1", "algebraically largest Hessian eigenvalue"),
-    Variable("smallest_eigenvalue", PER_CHECK, "1", "algebraically smallest Hessian eigenvalue"),
-    Variable(
-        "gradient_alignment",
-        PER_CHECK,
-        "1",
-        "absolute cosine of the gradient with the eigenvector of rank 1",
-    ),
-    Variable(
-        "sam_gradient_alignment",
-        PER_CHECK,
-        "1",
-        "absolute cosine of the SAM gradient with the eigenvector of rank 1",
-    ),
-    Variable("hessian_vector_products", PER_CHECK, "1", "Hessian-vector products of the check"),
-    Variable("gd_edge", PER_ETA, "1", "edge of stability of gradient descent, 2/eta"),
-    Variable("status", PER_RUN, "", "how the run ended", dtype=np.int8, fill=MISSING, flags=STATUS),
-    Variable("end_step", PER_RUN, "1", "optimiser steps taken when the run ended"),
-    Variable("end_reason", PER_RUN, "", "why the run ended", dtype=object, fill=""),
-    Variable("test_error", PER_RUN, "1", "fraction of test examples misclassified at the end"),
-    Variable("test_loss", PER_RUN, "1", "loss on the test set at the end"),
-)
-VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _TABLE}
-#: What a training job hands over at every check.
-CHECK_KEYS = tuple(v.name for v in _TABLE if v.dims in (PER_CHECK, PER_RANK))
 
 
 @dataclass(frozen=True)
@@ -140,20 +72,6 @@ class Outcome:
             raise ValueError(f"test metric is one of {TEST_METRICS}, not {self.test_metric_name!r}")
 
 
-def variable_names(test_metrics: Iterable[str]) -> list[str]:
-    """Return every variable of the schema in order, with only these of the test metrics."""
-    wanted = set(test_metrics)
-    return [name for name in VARIABLES if name not in TEST_METRICS or name in wanted]
-
-
-def blank_values(names: Iterable[str], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Return an array of "not there" for every named variable, shaped by ``sizes`` per dim."""
-    variables = (VARIABLES[name] for name in names)
-    return {
-        v.name: np.full([sizes[dim] for dim in v.dims], v.fill, dtype=v.dtype) for v in variables
-    }
-
-
 def assemble(
     values: Mapping[str, np.ndarray],
     eta: Sequence[str],
@@ -169,6 +87,7 @@ def assemble(
     eta_numbers = np.array([float(label) for label in eta], np.float64)
     rho_numbers = np.array([float(label) for label in rho], np.float64)
     checks, ranks = np.shape(values["eigenvalue"])[-2:]
+    shares = json.loads(attributes["settings"])["density"]["at"]
     coordinates = {
         "eta": (("eta",), eta_numbers, {"long_name": "step size", "units": "1"}),
         "rho": (("rho",), rho_numbers, {"long_name": "SAM radius; 0 is GD or SGD", "units": "1"}),
@@ -178,6 +97,9 @@ def assemble(
         "eta_label": (("eta",), np.array(eta, object), {"long_name": "eta as configured"}),
         "rho_label": (("rho",), np.array(rho, object), {"long_name": "rho as configured"}),
     }
+    if shares:
+        meaning = {"long_name": "share of the budget spent", "units": "1"}
+        coordinates["density_check"] = (("density_check",), np.array(shares, np.float64), meaning)
     filled = {**values, "gd_edge": np.array([gd_edge(number) for number in eta_numbers])}
     data = {
         name: (VARIABLES[name].dims, filled[name], VARIABLES[name].attributes())
@@ -192,6 +114,7 @@ def run_dataset(
     checks: Sequence[Mapping[str, object]],
     outcome: Outcome,
     attributes: Mapping[str, object],
+    densities: Sequence[Mapping[str, object] | None] = (),
 ) -> xr.Dataset:
     """Return the run file of one training job.
 
@@ -206,21 +129,35 @@ def run_dataset(
         How the run ended.
     attributes
         The global attributes named in :data:`ENVIRONMENT_ATTRIBUTES`.
+    densities
+        For each share of ``settings.density.at`` a mapping with exactly the keys
+        :data:`DENSITY_KEYS`, nodes and weights of shape (probes, steps); None where the run ended
+        before.
 
     Raises
     ------
     ValueError
-        If a check or ``attributes`` has other keys than these.
+        If a check, a density or ``attributes`` has other keys than these, or the densities are
+        not one for each share.
     """
     _require_keys("attributes", attributes, ENVIRONMENT_ATTRIBUTES)
     for number, check in enumerate(checks):
         _require_keys(f"check {number}", check, CHECK_KEYS)
+    if len(densities) != len(settings.density.at):
+        raise ValueError(f"{len(densities)} densities, expected {len(settings.density.at)}")
+    for number, density in enumerate(densities):
+        if density is not None:
+            _require_keys(f"density {number}", density, DENSITY_KEYS)
     ranks = len(np.atleast_1d(checks[0]["eigenvalue"])) if checks else 0
     sizes = {"eta": 1, "rho": 1, "seed": 1, "check": len(checks), "rank": ranks}
-    values = blank_values(variable_names([outcome.test_metric_name]), sizes)
+    sizes |= density_sizes(dataclasses.asdict(settings))
+    values = blank_values(variable_names([outcome.test_metric_name], bool(densities)), sizes)
     for name in CHECK_KEYS:
         for number, check in enumerate(checks):
             values[name][0, 0, 0, number] = np.asarray(check[name])
+    for number, density in enumerate(densities):
+        for name, value in (density or {}).items():
+            values[name][0, 0, 0, number] = np.asarray(value)
     values["status"][:] = STATUS[outcome.status]
     values["end_step"][:] = outcome.step
     values["end_reason"][:] = outcome.reason
@@ -256,15 +193,22 @@ def global_attributes(
 
 
 def write(dataset: xr.Dataset, path: str | os.PathLike) -> None:
-    """Write a run file or cube so that ``path`` is either absent, as it was, or whole.
+    """Write a run file or cube, see :func:`write_netcdf`."""
+    write_netcdf(dataset, path, _encoding(dataset))
 
-    The same dataset gives the same bytes.
+
+def write_netcdf(
+    dataset: xr.Dataset, path: str | os.PathLike, encoding: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Write a dataset so that ``path`` is either absent, as it was, or whole.
+
+    The same dataset gives the same bytes. ``encoding`` says how its variables are stored.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        dataset.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(dataset))
+        dataset.to_netcdf(temporary, engine="netcdf4", encoding=dict(encoding))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -278,6 +222,21 @@ def read_cube(path: str | os.PathLike) -> xr.Dataset:
     UserError
         If the file is missing, truncated, or not a cube of this schema.
     """
+    dataset = read_netcdf(path)
+    problem = _schema_problem(dataset)
+    if problem:
+        raise UserError(f"{path}: not a run file or cube of samedge: {problem}")
+    return dataset
+
+
+def read_netcdf(path: str | os.PathLike) -> xr.Dataset:
+    """Return the dataset in ``path``, loaded, the file closed again.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, truncated, or not NetCDF.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -289,9 +248,6 @@ def read_cube(path: str | os.PathLike) -> xr.Dataset:
         raise UserError(
             f"{path}: truncated, or not a NetCDF file ({str(error).strip().splitlines()[0]})"
         ) from error
-    problem = _schema_problem(dataset)
-    if problem:
-        raise UserError(f"{path}: not a run file or cube of samedge: {problem}")
     return dataset
 
 
@@ -316,6 +272,16 @@ def settings_of(dataset: xr.Dataset) -> dict:
     return json.loads(dataset.attrs["settings"])
 
 
+def density_sizes(settings: Mapping) -> dict[str, int]:
+    """Return the sizes of the dimensions of the spectral density, from settings as a dictionary."""
+    density = settings["density"]
+    return {
+        "density_check": len(density["at"]),
+        "probe": density["probes"],
+        "node": density["steps"],
+    }
+
+
 def _require_keys(where: str, found: Mapping[str, object], wanted: Sequence[str]) -> None:
     """Raise ValueError unless ``found`` has exactly the ``wanted`` keys."""
     missing = [key for key in wanted if key not in found]
@@ -331,9 +297,10 @@ def _plain(value: object) -> object:
 
 def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
     """Return how each variable is stored: the long ones compressed, coordinates never masked."""
-    encoding: dict[str, dict] = {name: {"_FillValue": None} for name in ("eta", "rho")}
+    numbers = ("eta", "rho", "density_check")
+    encoding: dict[str, dict] = {name: {"_FillValue": None} for name in numbers if name in dataset}
     for name in dataset.data_vars:
-        if "check" in VARIABLES[name].dims:
+        if {"check", "density_check"} & {*VARIABLES[name].dims}:
             encoding[name] = {"zlib": True, "complevel": 4}
         elif VARIABLES[name].dtype is np.float64:
             encoding[name] = {"_FillValue": np.nan}
@@ -342,7 +309,8 @@ def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
 
 def _schema_problem(dataset: xr.Dataset) -> str:
     """Return what keeps ``dataset`` from being a run file or cube, "" if nothing does."""
-    for name in variable_names([metric for metric in TEST_METRICS if metric in dataset]):
+    metrics = [metric for metric in TEST_METRICS if metric in dataset]
+    for name in variable_names(metrics, density=any(name in dataset for name in DENSITY_KEYS)):
         if name not in dataset:
             return f"it has no variable '{name}'"
         if dataset[name].dims != VARIABLES[name].dims:

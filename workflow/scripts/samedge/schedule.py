@@ -25,6 +25,26 @@ def check_steps(checks: CheckSettings, budget: BudgetSettings) -> tuple[int, ...
 
 
 @dataclass
+class Shares:
+    """Which of some shares of the budget each check is the first to have reached.
+
+    ``at`` are the shares in ascending order, from 0 (the first check) to 1 (the last).
+    """
+
+    at: tuple[float, ...]
+    _reached: int = 0
+
+    def reached(self, done: float) -> tuple[int, ...]:
+        """Return the places in ``at`` that a check after this share of the budget is the first for.
+
+        ``done`` is :meth:`Schedule.share_done`; ask at every check, in order.
+        """
+        before = self._reached
+        self._reached = sum(share <= done for share in self.at)
+        return tuple(range(before, self._reached))
+
+
+@dataclass
 class Schedule:
     """How many steps to take before the next look at the clock, and what to do then.
 

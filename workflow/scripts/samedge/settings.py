@@ -22,6 +22,14 @@ def decimal_string(value: int | float | str) -> str:
     return format(number if number else abs(number), "f")
 
 
+LONGEST_CHALLENGE = 16  # products, see samedge.hessian
+
+
+def least_vectors(eigenvalues: int) -> int:
+    """Return the smallest ``max_vectors``: the wanted pairs, both ends, and a challenge."""
+    return 2 * eigenvalues + 2 + LONGEST_CHALLENGE
+
+
 @dataclass(frozen=True)
 class DatasetSettings:
     """Which data set, and how much of it: images, or characters of text (None: all)."""
@@ -73,11 +81,29 @@ class CheckSettings:
 
 @dataclass(frozen=True)
 class CurvatureSettings:
-    """How many eigenvalues, the residual over the operator norm to reach, the cap on products."""
+    """How many eigenvalues, the residual over the operator norm to reach, the caps on products
+    of a check and on vectors that the solver keeps."""
 
     eigenvalues: int
     tolerance: float
     max_products: int
+    max_vectors: int
+
+
+@dataclass(frozen=True)
+class DensitySettings:
+    """At which shares of the budget the spectral density is estimated, and with what effort."""
+
+    at: tuple[float, ...]
+    probes: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """At which shares of the budget the parameters are kept, to be audited in float64."""
+
+    at: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -122,6 +148,8 @@ class RunSettings(TrainingSettings):
     seed: int
     source: str
     curvature: CurvatureSettings
+    density: DensitySettings
+    audit: AuditSettings
     divergence: DivergenceSettings
     precision: str
 
@@ -156,7 +184,10 @@ class Experiment:
     seeds: tuple[int, ...]
     device: str
     precision: str
+    compilation_cache: str | None
     curvature: CurvatureSettings
+    density: DensitySettings
+    audit: AuditSettings
     divergence: DivergenceSettings
     figures: FigureSettings
     tasks: Mapping[str, TaskSettings]
@@ -172,6 +203,8 @@ class Experiment:
             seed=seed,
             source=self.source,
             curvature=self.curvature,
+            density=self.density,
+            audit=self.audit,
             divergence=self.divergence,
             precision=self.precision,
             **shared,
@@ -209,7 +242,7 @@ def _convert(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint):
         return build(hint, value)
     if typing.get_origin(hint) is tuple:
-        return tuple(value)
+        return tuple(_convert(typing.get_args(hint)[0], item) for item in value)
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     # YAML writes a whole number without a point where a float is meant; one spelling in the record.

@@ -8,7 +8,7 @@ import matplotlib.style
 import xarray as xr
 from matplotlib.figure import Figure
 
-from samedge import figures, panels, records
+from samedge import figures, panels, records, variables
 from samedge.collecting import run_name
 
 
@@ -18,7 +18,7 @@ def completed_runs(cube: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
         for rho in range(cube.sizes["rho"]):
             for seed in range(cube.sizes["seed"]):
                 run = cube.isel(eta=eta, rho=rho, seed=seed)
-                if int(run["status"]) == records.COMPLETED:
+                if int(run["status"]) == variables.COMPLETED:
                     yield run_name(cube, eta, rho, seed), run
 
 
@@ -88,7 +88,7 @@ def _title(run: xr.Dataset) -> str:
     task = records.settings_of(run)["task"]
     title = f"{task}: {figures.algorithm(run, str(run['rho_label'].values))}, "
     title += rf"$\eta$ = {run['eta_label'].values}, seed {run['seed'].values}"
-    for metric in records.TEST_METRICS:
+    for metric in variables.TEST_METRICS:
         if metric in run:
             title += f"; {metric.replace('_', ' ')} {float(run[metric]):.4g}"
     return title

@@ -6,7 +6,8 @@ of the minibatch that comes next) only.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ import optax
 from samedge.batching import mean_over_microbatches
 from samedge.datasets import Minibatches
 from samedge.hessian import Eigenpairs, top_eigenpairs
-from samedge.problems import Problem
+from samedge.problems import Problem, measured_batch
 from samedge.records import Outcome
 from samedge.sam import RULES, UpdateRule, gradients
 from samedge.schedule import Schedule
@@ -30,8 +31,36 @@ SECONDS_BETWEEN_LINES = 60.0  # of progress, between checks
 Check = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What a check sees, for whatever else is to be recorded there.
+
+    Attributes
+    ----------
+    step
+        Optimiser steps taken.
+    share
+        The share of the budget that is spent, 0 to 1 and, at the last check, at least 1.
+    params
+        The parameters. The next step reuses their memory: who keeps them keeps a copy.
+    batch
+        Inputs and targets that the check measures on.
+    """
+
+    step: int
+    share: float
+    params: Any
+    batch: tuple[jax.Array, ...]
+
+
+Observer = Callable[[Snapshot], None]
+
+
 def train(
-    settings: RunSettings, problem: Problem, report: Callable[[str], None]
+    settings: RunSettings,
+    problem: Problem,
+    report: Callable[[str], None],
+    observers: Sequence[Observer] = (),
 ) -> tuple[list[Check], Outcome]:
     """Train one run and measure it at every check.
 
@@ -43,24 +72,32 @@ def train(
         Its model, loss and data, see :func:`samedge.problems.build_problem`.
     report
         Called with one line of progress at a time.
+    observers
+        Each is called at every check, in this order, after the check has been recorded; training
+        time leaves them out. A :class:`FloatingPointError` of theirs ends the run as diverged.
 
     Returns
     -------
     The records of the checks (see :func:`samedge.records.run_dataset`) and how the run ended. A
     run that diverges ends at once, with its records up to there.
     """
-    return _Run(settings, problem, report).train()
+    return _Run(settings, problem, report, observers).train()
 
 
 class _Run:
     """A run in progress: parameters on the device, counters on the host."""
 
     def __init__(
-        self, settings: RunSettings, problem: Problem, report: Callable[[str], None]
+        self,
+        settings: RunSettings,
+        problem: Problem,
+        report: Callable[[str], None],
+        observers: Sequence[Observer],
     ) -> None:
         self.settings = settings
         self.problem = problem
         self.report = report
+        self.observers = observers
         self.rule = RULES[settings.update.name]()
         self.eta, self.rho = jnp.float32(settings.eta), jnp.float32(settings.rho)
         key = jax.random.key(settings.seed)
@@ -73,6 +110,7 @@ class _Run:
         self.schedule = Schedule(settings.checks, settings.budget)
         self.divergence = DivergenceWatch(settings.divergence)
         self.records: list[Check] = []
+        self.spectrum: Eigenpairs | None = None  # of the last check: the next one starts from it
 
     def train(self) -> tuple[list[Check], Outcome]:
         self.params = jax.jit(self.problem.init)(self.init_key)
@@ -102,7 +140,7 @@ class _Run:
         if self.batches is not None:
             indices = np.zeros((LONGEST_CHUNK, self.batches.batch_size), np.int32)
             indices[:count] = self.batches.indices(self.schedule.step, count)
-        self.params, self.state, taken, finite = _advance(
+        self.params, self.state, taken, finite = take_steps(
             self.problem.loss,
             self.rule,
             self.settings.microbatch,
@@ -119,12 +157,9 @@ class _Run:
 
     def _check(self) -> str | None:
         """Measure and record; return the reason if the run has diverged."""
-        batch = self.problem.train
-        if self.batches is not None:
-            chosen = self.batches.indices(self.schedule.step, 1)[0]
-            batch = tuple(x[chosen] for x in batch)
         step = self.schedule.step
-        loss, gradient, ascended, norms = _measure(
+        batch = measured_batch(self.settings, self.problem.train, step)
+        loss, gradient, ascended = measure_gradients(
             self.problem.loss,
             self.rule,
             self.settings.microbatch,
@@ -134,7 +169,7 @@ class _Run:
             batch,
         )
         loss = float(loss)
-        gradient_norm, sam_gradient_norm = (float(norm) for norm in norms)
+        gradient_norm, sam_gradient_norm = (float(norm_of(x)) for x in (gradient, ascended))
         if not np.all(np.isfinite([loss, gradient_norm, sam_gradient_norm])):
             return "non-finite loss or gradient"
         curvature = self.settings.curvature
@@ -147,10 +182,13 @@ class _Run:
                 curvature.tolerance,
                 key=jax.random.fold_in(self.solver_key, step),
                 max_products=curvature.max_products,
+                max_vectors=curvature.max_vectors,
                 microbatch=self.settings.microbatch,
+                start=self.spectrum,
             )
         except FloatingPointError:
             return "non-finite Hessian-vector product"
+        self.spectrum = top
         # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.
         limited_norm = max(gradient_norm, float(np.finfo(np.float32).tiny))
         edge = self.rule.edge(limited_norm, float(self.settings.eta), float(self.settings.rho))
@@ -168,8 +206,8 @@ class _Run:
                 "eigenvalue_converged": top.converged,
                 "largest_eigenvalue": top.largest,
                 "smallest_eigenvalue": top.smallest,
-                "gradient_alignment": _alignment(gradient, top),
-                "sam_gradient_alignment": _alignment(ascended, top),
+                "gradient_alignment": float(alignment(gradient, top.vectors[0])),
+                "sam_gradient_alignment": float(alignment(ascended, top.vectors[0])),
                 "hessian_vector_products": top.hvp_count,
             }
         )
@@ -178,6 +216,12 @@ class _Run:
             f"{top.hvp_count} products{'' if top.converged.all() else ' (not converged)'}  "
             f"{self._time_left()}"
         )
+        snapshot = Snapshot(step, self.schedule.share_done(), self.params, batch)
+        try:
+            for observe in self.observers:
+                observe(snapshot)
+        except FloatingPointError:
+            return "non-finite Hessian-vector product"
         return self.divergence.judge(loss)
 
     def _report(self, text: str) -> None:
@@ -243,7 +287,7 @@ def _value_and_grad(
     static_argnames=("loss", "rule", "microbatch", "epsilon"),
     donate_argnames=("params", "state"),
 )
-def _advance(
+def take_steps(
     loss: Callable[..., jax.Array],
     rule: UpdateRule,
     microbatch: int | None,
@@ -284,7 +328,7 @@ def _advance(
 
 
 @partial(jax.jit, static_argnames=("loss", "rule", "microbatch", "epsilon"))
-def _measure(
+def measure_gradients(
     loss: Callable[..., jax.Array],
     rule: UpdateRule,
     microbatch: int | None,
@@ -292,17 +336,20 @@ def _measure(
     params: Any,
     rho: jax.Array,
     batch: tuple[jax.Array, ...],
-) -> tuple[jax.Array, Any, Any, tuple[jax.Array, jax.Array]]:
-    """Return the loss, both gradients and their norms at the parameters."""
-    value, gradient, ascended = gradients(
-        rule, _value_and_grad(loss, microbatch, batch), params, rho, epsilon
-    )
-    return value, gradient, ascended, (optax.tree.norm(gradient), optax.tree.norm(ascended))
+) -> tuple[jax.Array, Any, Any]:
+    """Return the loss and both gradients at the parameters."""
+    return gradients(rule, _value_and_grad(loss, microbatch, batch), params, rho, epsilon)
 
 
-def _alignment(gradient: Any, top: Eigenpairs) -> float:
-    """Return the absolute cosine between a gradient and the principal eigenvector."""
-    norm = float(optax.tree.norm(gradient))
-    if norm == 0.0:
-        return float("nan")
-    return abs(float(optax.tree.vdot(gradient, top.vectors[0]))) / norm
+@jax.jit
+def norm_of(gradient: Any) -> jax.Array:
+    """Return the norm of a gradient: one program, so that equal gradients have equal norms."""
+    return optax.tree.norm(gradient)
+
+
+@jax.jit
+def alignment(gradient: Any, vector: Any) -> jax.Array:
+    """Return the absolute cosine between a gradient and a unit vector; NaN if there is none."""
+    norm = optax.tree.norm(gradient)
+    cosine = jnp.abs(optax.tree.vdot(gradient, vector)) / jnp.where(norm > 0, norm, 1)
+    return jnp.where(norm > 0, cosine, jnp.nan)

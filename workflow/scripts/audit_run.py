@@ -1,0 +1,70 @@
+"""Measure a run again in float64, at the checks whose parameters it kept.
+
+By hand:
+
+    python workflow/scripts/audit_run.py --run run.nc --parameters parameters.nc \
+        --data results/default/data/mnist.npz --output audit.json
+"""
+
+import argparse
+from pathlib import Path
+
+from samedge import records
+from samedge.device import prepare_jax
+from samedge.errors import UserError, run_script
+from samedge.settings import RunSettings
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Audit one run from the command line."""
+    arguments = parse(argv)
+    run = records.read_run(arguments.run)
+    try:
+        settings = RunSettings.from_json(run.attrs["settings"])
+    except ValueError as error:
+        raise UserError(
+            f"{arguments.run}: its settings are not those of this version ({error}); train it again"
+        ) from error
+    prepare_jax(settings.precision, arguments.device, double=True)
+
+    from samedge.audit import DIFFERENCE_STEP, TOLERANCE, audit
+    from samedge.audit_table import Audit, write_audit
+    from samedge.datasets import read_data
+    from samedge.parameters import read_parameters
+    from samedge.programs import count_programs, shared_programs
+    from samedge.provenance import provenance
+
+    programs = count_programs()
+    data = read_data(arguments.data)
+    environment = provenance(data)
+    say(f"{settings.task} {settings.name} in float64 on {environment['device']}")
+    saved = read_parameters(arguments.parameters)
+    with shared_programs(arguments.cache, say):
+        checks = audit(settings, data, run, saved, say)
+    say(str(programs))
+    write_audit(
+        Audit(settings, environment, TOLERANCE, DIFFERENCE_STEP, tuple(checks)), arguments.output
+    )
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="the run file (.nc)")
+    parser.add_argument(
+        "--parameters", type=Path, required=True, help="the parameters that the run kept (.nc)"
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the task's data file (.npz)")
+    parser.add_argument("--output", type=Path, required=True, help="the audit to write (.json)")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument("--cache", type=Path, help="folder where compiled programs are kept")
+    return parser.parse_args(argv)
+
+
+def say(line: str) -> None:
+    """Print a line of the log at once."""
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,35 @@
+"""Write what the audits of an experiment found: every error as CSV, and a table per task."""
+
+import argparse
+from pathlib import Path
+
+from samedge.audit_table import errors_csv, errors_markdown, read_audits, write_text
+from samedge.errors import run_script
+from samedge.grid import grid_runs
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Collect audits from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--grids",
+        nargs="+",
+        required=True,
+        help="for each task, the JSON of a run's settings with lists for eta, rho and seed",
+    )
+    parser.add_argument(
+        "--audits", type=Path, required=True, help="folder of the audits, <task>/<run name>.json"
+    )
+    parser.add_argument("--csv", type=Path, required=True, help="the file of every error to write")
+    parser.add_argument("--markdown", type=Path, required=True, help="the table to write")
+    arguments = parser.parse_args(argv)
+    runs = [run for grid in arguments.grids for run in grid_runs(grid)]
+    audits = read_audits(runs, arguments.audits)
+    write_text(errors_csv(audits), arguments.csv)
+    table = errors_markdown(audits)
+    write_text(table, arguments.markdown)
+    print(table, end="")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,23 @@
+"""Draw the spectral density of a task, gradient descent beside SAM, from its cube."""
+
+import argparse
+from pathlib import Path
+
+from samedge import density_figure, figures, records
+from samedge.errors import run_script
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw a task's density from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cube", type=Path, required=True, help="the cube of the task")
+    parser.add_argument("--rho", required=True, help="radius of the SAM runs to show")
+    parser.add_argument("--output-pdf", type=Path, required=True)
+    parser.add_argument("--output-png", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    figure = density_figure.draw(records.read_cube(arguments.cube), arguments.rho)
+    figures.save(figure, arguments.output_pdf, arguments.output_png)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,89 @@
+"""The paper's networks for images, in Flax: fully connected and convolutional."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+_glorot = nn.initializers.glorot_normal()
+
+
+class Perceptron(nn.Module):
+    """Dense layers with ReLU between them."""
+
+    depth: int
+    width: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
+        x = x.reshape((x.shape[0], -1))
+        for layer in range(self.depth - 1):
+            x = nn.relu(nn.Dense(self.width, kernel_init=_glorot, name=f"dense_{layer}")(x))
+        return nn.Dense(self.outputs, kernel_init=_glorot, name=f"dense_{self.depth - 1}")(x)
+
+
+class ConvolutionalNetwork(nn.Module):
+    """Blocks of convolution, ReLU, LayerNorm and pooling, then a dense layer."""
+
+    blocks: int
+    channels: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
+        for block in range(self.blocks):
+            x = nn.relu(Convolution(self.channels * 2**block, name=f"conv_{block}")(x))
+            # By default Flax brings float32 into it whatever the activations are, and subtracts
+            # the squared mean from the mean square, at a loss of digits.
+            norm = nn.LayerNorm(
+                param_dtype=x.dtype,
+                force_float32_reductions=False,
+                use_fast_variance=False,
+                name=f"norm_{block}",
+            )
+            x = _pool(norm(x))
+        return nn.Dense(self.outputs, kernel_init=_glorot, name="dense")(
+            x.reshape((x.shape[0], -1))
+        )
+
+
+class Convolution(nn.Module):
+    """A 3×3 convolution, stride 1, "SAME", in the formulation that is fast on the platform."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
+        kernel = self.param("kernel", _glorot, (3, 3, x.shape[-1], self.channels), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,), jnp.float32)
+        convolve = shifted_convolution if jax.default_backend() == "cpu" else native_convolution
+        return convolve(x, kernel) + bias
+
+
+def native_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolve ``(n, h, w, in)`` with ``(3, 3, in, out)`` by XLA's convolution."""
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def shifted_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolve as nine shifted slices and one matrix product; same shapes as the native one.
+
+    On CPUs XLA's convolution is many times slower than this, above all inside a loop.
+    """
+    _, height, width, _ = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    slices = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return jnp.concatenate(slices, axis=-1) @ kernel.reshape((-1, kernel.shape[-1]))
+
+
+def _pool(x: jax.Array) -> jax.Array:
+    """Take the 2×2 maximum of ``(n, h, w, c)``; of equal values the first has the derivative."""
+    x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
+    rows = _larger(x[:, :, 0::2], x[:, :, 1::2])
+    return _larger(rows[:, 0::2], rows[:, 1::2])
+
+
+def _larger(first: jax.Array, second: jax.Array) -> jax.Array:
+    return jnp.where(first >= second, first, second)

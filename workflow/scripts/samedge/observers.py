@@ -1,0 +1,72 @@
+"""What is recorded at a few of a run's checks, beyond what every check measures."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from samedge.density import SpectralDensity, spectral_density
+from samedge.problems import Problem
+from samedge.schedule import Shares
+from samedge.settings import RunSettings
+from samedge.training import Snapshot
+
+# The first two keys of a seed are those of the initial weights and of the eigenvalue solver.
+DENSITY_KEY = 2
+
+
+class DensityObserver:
+    """Estimates the spectral density at the checks that ``density.at`` asks for.
+
+    Attributes
+    ----------
+    records
+        For each share of ``density.at`` what :func:`samedge.records.run_dataset` takes, None
+        until the run has got there. Where one check is the first for two shares, both have it.
+    """
+
+    def __init__(
+        self, settings: RunSettings, problem: Problem, report: Callable[[str], None]
+    ) -> None:
+        self.settings = settings
+        self.problem = problem
+        self.report = report
+        self.shares = Shares(settings.density.at)
+        self.key = jax.random.fold_in(jax.random.key(settings.seed), DENSITY_KEY)
+        self.records: list[Mapping[str, Any] | None] = [None] * len(settings.density.at)
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Estimate and record the density if this check is the first to have reached a share."""
+        places = self.shares.reached(snapshot.share)
+        if not places:
+            return
+        density = spectral_density(
+            self.problem.loss,
+            snapshot.params,
+            snapshot.batch,
+            self.settings.density.probes,
+            self.settings.density.steps,
+            key=jax.random.fold_in(self.key, snapshot.step),
+            microbatch=self.settings.microbatch,
+        )
+        record = _record(snapshot.step, density)
+        for place in places:
+            self.records[place] = record
+        self.report(
+            f"step {snapshot.step}  density: mean eigenvalue {density.mean.value:.3g} ± "
+            f"{density.mean.error:.1g}  {density.hvp_count} products"
+        )
+
+
+def _record(step: int, density: SpectralDensity) -> dict[str, Any]:
+    return {
+        "density_step": step,
+        "density_node": density.nodes,
+        "density_weight": density.weights,
+        "density_mean": density.mean.value,
+        "density_mean_error": density.mean.error,
+        "density_mean_square": density.mean_square.value,
+        "density_mean_square_error": density.mean_square.error,
+        "density_size": density.size,
+        "density_products": density.hvp_count,
+    }

@@ -1,0 +1,122 @@
+"""The variables of run files and cubes, as one table: dimensions, units, meaning, padding."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+PER_ETA = ("eta",)
+PER_RUN = ("eta", "rho", "seed")
+PER_CHECK = (*PER_RUN, "check")
+PER_RANK = (*PER_CHECK, "rank")
+PER_DENSITY = (*PER_RUN, "density_check")
+PER_NODE = (*PER_DENSITY, "probe", "node")
+
+COMPLETED, DIVERGED, MISSING = 0, 1, 2
+STATUS = {"completed": COMPLETED, "diverged": DIVERGED, "missing": MISSING}
+TEST_METRICS = ("test_error", "test_loss")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the schema: its dimensions, unit, meaning and the value of "not there"."""
+
+    name: str
+    dims: tuple[str, ...]
+    units: str
+    long_name: str
+    dtype: type = np.float64
+    fill: object = np.nan
+    flags: Mapping[str, int] = field(default_factory=dict)
+
+    def attributes(self) -> dict:
+        """Return the variable's NetCDF attributes, CF flags included."""
+        attributes = {"long_name": self.long_name}
+        if self.units:
+            attributes["units"] = self.units
+        if self.flags:
+            attributes["flag_values"] = np.array(list(self.flags.values()), self.dtype)
+            attributes["flag_meanings"] = " ".join(self.flags)
+        return attributes
+
+
+# Counts are kept as floats, exact up to 2**53, so that padding is NaN to every reader.
+_TABLE = (
+    Variable("step", PER_CHECK, "1", "optimiser steps taken before the check"),
+    Variable("training_time", PER_CHECK, "s", "time spent training, measuring left out"),
+    Variable("wall_time", PER_CHECK, "s", "time since the run began, measuring included"),
+    Variable("training_loss", PER_CHECK, "1", "training loss as trained"),
+    Variable("gradient_norm", PER_CHECK, "1", "norm of the gradient of the training loss"),
+    Variable("sam_gradient_norm", PER_CHECK, "1", "norm of the gradient that SAM steps along"),
+    Variable("sam_edge", PER_CHECK, "1", "SAM edge at the gradient norm; 2/eta at rho = 0"),
+    Variable("eigenvalue", PER_RANK, "1", "Hessian eigenvalues of largest magnitude, signed"),
+    Variable("eigenvalue_residual", PER_RANK, "1", "norm of H v - lambda v for unit v"),
+    Variable(
+        "eigenvalue_converged",
+        PER_RANK,
+        "",
+        "whether the residual met the tolerance",
+        dtype=np.int8,
+        fill=-1,
+        flags={"not_measured": -1, "not_converged": 0, "converged": 1},
+    ),
+    Variable("largest_eigenvalue", PER_CHECK, "1", "algebraically largest Hessian eigenvalue"),
+    Variable("smallest_eigenvalue", PER_CHECK, "1", "algebraically smallest Hessian eigenvalue"),
+    Variable(
+        "gradient_alignment",
+        PER_CHECK,
+        "1",
+        "absolute cosine of the gradient with the eigenvector of rank 1",
+    ),
+    Variable(
+        "sam_gradient_alignment",
+        PER_CHECK,
+        "1",
+        "absolute cosine of the SAM gradient with the eigenvector of rank 1",
+    ),
+    Variable("hessian_vector_products", PER_CHECK, "1", "Hessian-vector products of the check"),
+    Variable("density_step", PER_DENSITY, "1", "optimiser steps taken before the density"),
+    Variable("density_node", PER_NODE, "1", "nodes of each probe's density of eigenvalues"),
+    Variable("density_weight", PER_NODE, "1", "share of the eigenvalues at each node"),
+    Variable("density_mean", PER_DENSITY, "1", "mean eigenvalue, trace(H)/n"),
+    Variable("density_mean_error", PER_DENSITY, "1", "standard error of density_mean over probes"),
+    Variable("density_mean_square", PER_DENSITY, "1", "mean squared eigenvalue, trace(H H)/n"),
+    Variable(
+        "density_mean_square_error",
+        PER_DENSITY,
+        "1",
+        "standard error of density_mean_square over probes",
+    ),
+    Variable("density_size", PER_DENSITY, "1", "number n of eigenvalues, and of parameters"),
+    Variable("density_products", PER_DENSITY, "1", "Hessian-vector products of the density"),
+    Variable("gd_edge", PER_ETA, "1", "edge of stability of gradient descent, 2/eta"),
+    Variable("status", PER_RUN, "", "how the run ended", dtype=np.int8, fill=MISSING, flags=STATUS),
+    Variable("end_step", PER_RUN, "1", "optimiser steps taken when the run ended"),
+    Variable("end_reason", PER_RUN, "", "why the run ended", dtype=object, fill=""),
+    Variable("test_error", PER_RUN, "1", "fraction of test examples misclassified at the end"),
+    Variable("test_loss", PER_RUN, "1", "loss on the test set at the end"),
+)
+VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _TABLE}
+#: What a training job hands over at every check.
+CHECK_KEYS = tuple(v.name for v in _TABLE if v.dims in (PER_CHECK, PER_RANK))
+#: What it hands over at every check at which the density is estimated.
+DENSITY_KEYS = tuple(v.name for v in _TABLE if v.dims in (PER_DENSITY, PER_NODE))
+
+
+def variable_names(test_metrics: Iterable[str], density: bool) -> list[str]:
+    """Return the variables of the schema in order, with only these of the test metrics.
+
+    Those of the spectral density are there if some is estimated.
+    """
+    left_out = {*TEST_METRICS} - {*test_metrics}
+    if not density:
+        left_out |= {*DENSITY_KEYS}
+    return [name for name in VARIABLES if name not in left_out]
+
+
+def blank_values(names: Iterable[str], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return an array of "not there" for every named variable, shaped by ``sizes`` per dim."""
+    variables = (VARIABLES[name] for name in names)
+    return {
+        v.name: np.full([sizes[dim] for dim in v.dims], v.fill, dtype=v.dtype) for v in variables
+    }
