@@ -14,12 +14,16 @@ VENV := $(if $(GPU),.venv-gpu,.venv)
 LOCKS := envs/requirements-build.txt envs/requirements.txt
 LOCKS += $(if $(GPU),envs/requirements-gpu.txt)
 DATA_LOCKS := envs/requirements-build.txt envs/requirements-data.txt
+BENCHMARK_LOCKS := envs/requirements-build.txt envs/requirements.txt envs/requirements-benchmark.txt
+TORCH_LOCK := envs/requirements-torch.txt
+TORCH_CPU_LOCK := envs/requirements-torch-cpu.txt
 
 # An environment is whole when its stamp exists: written last, and named after the locks and the
 # folder, so that neither a half-made, an outdated nor a moved environment is taken for good.
 stamp = $(1)/.complete-$(shell { cat $(2); pwd -P; } | cksum | cut -d ' ' -f 1)
 STAMP := $(call stamp,$(VENV),$(LOCKS))
 DATA_STAMP := $(call stamp,.venv-data,$(DATA_LOCKS))
+BENCHMARK_STAMP := $(call stamp,.venv-benchmark,$(BENCHMARK_LOCKS) $(TORCH_LOCK) $(TORCH_CPU_LOCK))
 
 # Nothing that is installed elsewhere may leak in.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
@@ -39,7 +43,7 @@ PREPARE = from samedge import errors, prepared; errors.run_script(lambda: [prepa
 	name, ()) for name in ("mnist", "cifar10", "tiny_shakespeare")])
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test run lint environment tfds lock clean
+.PHONY: help figures test run lint environment tfds benchmark lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' Makefile
@@ -65,13 +69,21 @@ environment: $(STAMP)  ## build the environment; GPU=1, here and above: the one 
 tfds: $(DATA_STAMP)  ## fetch the paper's data into TFDS_DATA_DIR, for "source: tfds"
 	PYTHONPATH=workflow/scripts .venv-data/bin/python -c '$(PREPARE)'
 
+benchmark: $(BENCHMARK_STAMP)  ## time everything beside its peers; needs TFDS_DATA_DIR and hours, see docs
+	PYTHONPATH=workflow/scripts .venv-benchmark/bin/python -m benchmarks $(ARGS)
+
 $(DATA_STAMP): LOCKS := $(DATA_LOCKS)
-$(STAMP) $(DATA_STAMP):
+$(BENCHMARK_STAMP): LOCKS := $(BENCHMARK_LOCKS)
+# PyTorch without CUDA where pip finds it (under PIP_FIND_LINKS, say), else the index's build.
+$(BENCHMARK_STAMP): MORE = $(@D)/bin/python $(PIP_INSTALL) -r $(TORCH_CPU_LOCK) 2>/dev/null || \
+	$(@D)/bin/python $(PIP_INSTALL) -r $(TORCH_LOCK)
+$(STAMP) $(DATA_STAMP) $(BENCHMARK_STAMP):
 	@$(call is_311,$(or $(PYTHON),false)) || { echo "error: Python 3.11 is needed, \
 	and '$(PYTHON)' is not one; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Building $(@D) with $(PYTHON) from $(LOCKS); this takes some minutes"
 	$(PYTHON) -m venv --clear $(@D)
 	for lock in $(LOCKS); do $(@D)/bin/python $(PIP_INSTALL) -r $$lock || exit 1; done
+	$(MORE)
 	$(@D)/bin/python -m pip check
 	touch $@
 
@@ -79,4 +91,4 @@ lock: $(STAMP)  ## write envs/ anew from envs/*.in; UPGRADE=1: with the newest v
 	$(ACTIVATE) && python envs/write_environments.py $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove the environments (results stay)
-	rm -rf .venv .venv-gpu .venv-data
+	rm -rf .venv .venv-gpu .venv-data .venv-benchmark

@@ -9,6 +9,7 @@ index: its pip part repeats the locks for the packages that kind of job needs.
 """
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,16 @@ LOCKS = {
     "requirements-build.txt": ["build.in"],
     "requirements-data.txt": ["data.in"],
     "requirements-gpu.txt": ["train-gpu.in"],
+    "requirements-torch.txt": ["torch.in"],
+    "requirements-benchmark.txt": ["benchmark.in"],
 }
-MAIN, BUILD, *_ = LOCKS
+MAIN, BUILD, *_, TORCH, BENCHMARK = LOCKS
+
+# The benchmarks need PyTorch in one of two builds, each with its lock. The index does not hold the
+# build without CUDA for Linux on x86-64, so its hash stands here.
+TORCH_CPU = "requirements-torch-cpu.txt"
+CPU_BUILD = "2.13.0+cpu", "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
+BUILD_DEPENDENT = re.compile(r"^(torch|triton|(?:cuda|nvidia)-[a-z0-9-]+)==", re.MULTILINE)
 
 # Conda environment -> the requirements it is made from, the locks it repeats, what it is for.
 CONDA = {
@@ -58,10 +67,17 @@ def write_locks(upgrade: bool) -> None:
             options.append("--upgrade")
         # setuptools belongs to the build lock and to TensorFlow's requirements alike.
         constraints = {MAIN: [], BUILD: [MAIN]}.get(lock, [MAIN, BUILD])
+        if lock == BENCHMARK:
+            constraints = [*constraints, TORCH]
+            for name in BUILD_DEPENDENT.findall((ENVS / TORCH).read_text()):
+                options += ["--no-emit-package", name]
         for constraint in constraints:
             options += ["--constraint", constraint]
         # The build lock alone holds pip and setuptools, which count as unsafe to pin otherwise.
         compile_requirements(sources, "--allow-unsafe", *options)
+    version, digest = CPU_BUILD
+    head = "# PyTorch without CUDA; the rest of what it needs is in requirements-benchmark.txt.\n"
+    (ENVS / TORCH_CPU).write_text(f"{head}torch=={version} \\\n    --hash=sha256:{digest}\n")
 
 
 def write_conda(name: str) -> None:

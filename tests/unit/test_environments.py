@@ -14,6 +14,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVS = REPOSITORY / "envs"
@@ -26,6 +27,9 @@ LOCKS = {
     "requirements-build.txt": ["build.in"],
     "requirements-data.txt": ["data.in"],
     "requirements-gpu.txt": ["train-gpu.in"],
+    "requirements-torch.txt": ["torch.in"],
+    "requirements-benchmark.txt": ["benchmark.in"],
+    "requirements-torch-cpu.txt": ["torch.in"],
 }
 CONDA = {
     "data.yaml": ("data.in", "requirements-data.txt"),
@@ -103,7 +107,7 @@ def test_locks_share_one_version_of_each_package():
     versions: dict[str, set[str]] = {}
     for lock in LOCKS:
         for name, requirement in locked(lock).items():
-            versions.setdefault(name, set()).add(pin(requirement))
+            versions.setdefault(name, set()).add(Version(pin(requirement)).public)
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
 
 
@@ -155,6 +159,17 @@ def test_only_the_data_environment_has_tensorflow():
 def test_the_figures_environment_has_no_jax():
     _, pip = conda_dependencies("figures.yaml")
     assert not {"jax", "jaxlib", "flax", "dm-haiku", "optax"} & pip.keys()
+
+
+def test_pytorch_and_what_its_index_build_needs_are_in_no_other_lock():
+    index, cpu = locked("requirements-torch.txt"), locked("requirements-torch-cpu.txt")
+    (torch,) = cpu.values()
+    assert pin(torch) == f"{pin(index['torch'])}+cpu"
+    cuda = {name for name in index if name.startswith(("torch", "triton", "cuda-", "nvidia-"))}
+    benchmark = locked("requirements-benchmark.txt")
+    # With either build, all that it needs is there.
+    assert index.keys() - benchmark.keys() == cuda
+    assert benchmark.keys() & cuda == set()
 
 
 def planned(folder: Path, *arguments: str) -> str:

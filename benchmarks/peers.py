@@ -1,0 +1,228 @@
+"""Ways to measure the top of a Hessian spectrum, each behind one call: round -> answer.
+
+All work on the same exact Hessian-vector products in float32, those of :mod:`samedge.products`
+(but for PyTorch's own, see :mod:`benchmarks.torch_peer`) and return eigenvalues and eigenvectors.
+A peer takes its start vector from ``start(round)``, so that all can start from the same one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from scipy.sparse.linalg import eigsh
+
+from benchmarks.problems import PAIRS, CountedProducts, Point
+from samedge.hessian import Eigenpairs, top_eigenpairs
+from samedge.products import hessian_operator
+
+TOLERANCE = 1e-3  # residual over operator norm, and the accuracy that eigenvalues must reach
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a measurement returned: k eigenvalues by decreasing magnitude, and what it spent."""
+
+    values: np.ndarray
+    products: int
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to measure.
+
+    Attributes
+    ----------
+    solver
+        The library.
+    variant
+        How it was set.
+    certifies
+        Whether it tells by itself when its pairs have residuals within the tolerance; otherwise
+        how far it must go was found out beforehand, with the truth at hand.
+    warm
+        Whether it starts from what the check before found.
+    solve
+        ``round -> Answer``.
+    """
+
+    solver: str
+    variant: str
+    certifies: bool
+    warm: bool
+    solve: Callable[[int], Answer]
+
+    @property
+    def name(self) -> str:
+        """The solver and how it was set."""
+        return f"{self.solver}, {self.variant}"
+
+
+@partial(jax.jit, static_argnames="loss")
+def _linearise(loss: Callable[..., jax.Array], params: Any, data: tuple[jax.Array, ...]) -> Any:
+    return jax.linearize(jax.grad(lambda point: loss(point, *data)), params)[1]
+
+
+@jax.jit
+def _apply(linear: Any, params: Any, vector: jax.Array) -> jax.Array:
+    _, unravel = ravel_pytree(params)
+    return ravel_pytree(linear(unravel(vector)))[0]
+
+
+@partial(jax.jit, static_argnames=("loss", "microbatch"))
+def _product(
+    loss: Callable[..., jax.Array],
+    microbatch: int | None,
+    params: Any,
+    data: tuple[jax.Array, ...],
+    vector: jax.Array,
+) -> jax.Array:
+    return hessian_operator(loss, params, data, microbatch)(vector)
+
+
+def exact_products(point: Point) -> Callable[[jax.Array], jax.Array]:
+    """Return compiled exact products with flat vectors, for solvers that run outside of JAX.
+
+    As in the project's solver, without microbatches the gradient is linearised once.
+    """
+    if point.microbatch is None:
+        return partial(_apply, _linearise(point.loss, point.params, point.data), point.params)
+    return partial(_product, point.loss, point.microbatch, point.params, point.data)
+
+
+def size(point: Point) -> int:
+    """Return the number of parameters of a point."""
+    return sum(leaf.size for leaf in jax.tree.leaves(point.params))
+
+
+def scipy_eigsh(
+    point: Point, start: Callable[[int], np.ndarray], tol: float, ncv: int | None
+) -> Callable[[int], Answer]:
+    """Measure by SciPy's ``eigsh`` (ARPACK: implicitly restarted Lanczos) on exact products."""
+    n = size(point)
+
+    def solve(repetition: int) -> Answer:
+        operator = CountedProducts(exact_products(point), n, np.float32)
+        values, _ = eigsh(operator, PAIRS, which="LM", tol=tol, ncv=ncv, v0=start(repetition))
+        return Answer(by_magnitude(values), operator.products)
+
+    return solve
+
+
+def matfree_lanczos(
+    point: Point, start: Callable[[int], np.ndarray], depth: int
+) -> Callable[[int], Answer]:
+    """Measure by matfree's Lanczos tridiagonalisation, as one compiled program."""
+    run = jax.jit(partial(_matfree_pairs, depth), static_argnames=("loss", "microbatch"))
+
+    def solve(repetition: int) -> Answer:
+        values, vectors = run(
+            point.loss, point.microbatch, point.params, point.data, start(repetition)
+        )
+        jax.block_until_ready(vectors)
+        return Answer(by_magnitude(np.asarray(values)), depth)
+
+    return solve
+
+
+def matfree_tridiagonal(point: Point, start: np.ndarray, depth: int) -> np.ndarray:
+    """Return matfree's tridiagonal matrix (depth + 1, depth) of a start, coupling row included."""
+    matrix, coupling = _tridiagonal(
+        depth, point.loss, point.microbatch, point.params, point.data, start
+    )
+    last = np.zeros((1, depth))
+    last[0, -1] = coupling
+    return np.vstack([np.asarray(matrix, np.float64), last])
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _tridiagonal(
+    depth: int,
+    loss: Callable[..., jax.Array],
+    microbatch: int | None,
+    params: Any,
+    data: tuple[jax.Array, ...],
+    start: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    _, matrix, rest = _decompose(depth, loss, microbatch, params, data, start)
+    return matrix, jnp.linalg.norm(rest)
+
+
+def _decompose(
+    depth: int,
+    loss: Callable[..., jax.Array],
+    microbatch: int | None,
+    params: Any,
+    data: tuple[jax.Array, ...],
+    start: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    from matfree import decomp
+
+    operator = hessian_operator(loss, params, data, microbatch)
+    found = decomp.tridiag_sym(depth, reortho="full", custom_vjp=False)(operator, start)
+    return found.Q_tall, found.J_small, found.residual
+
+
+def _matfree_pairs(
+    depth: int,
+    loss: Callable[..., jax.Array],
+    microbatch: int | None,
+    params: Any,
+    data: tuple[jax.Array, ...],
+    start: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the k Ritz pairs of largest magnitude; only their vectors are formed."""
+    basis, matrix, _ = _decompose(depth, loss, microbatch, params, data, start)
+    values, states = jnp.linalg.eigh(matrix)
+    order = jnp.argsort(-jnp.abs(values))[:PAIRS]
+    return values[order], states[:, order].T @ basis
+
+
+def own(point: Point, ends: bool, previous: Eigenpairs | None) -> Callable[[int], Answer]:
+    """Measure by the project's solver, from what the check before found or from nothing."""
+
+    def solve(repetition: int) -> Answer:
+        found = top_eigenpairs(
+            point.loss,
+            point.params,
+            point.data,
+            PAIRS,
+            TOLERANCE,
+            key=jax.random.key(repetition),
+            microbatch=point.microbatch,
+            start=previous,
+            ends=ends,
+        )
+        jax.block_until_ready(found.vectors)
+        return Answer(found.values, found.hvp_count)
+
+    return solve
+
+
+def own_previous(point: Point, ends: bool) -> Eigenpairs:
+    """Return what the project's solver finds at the check before."""
+    return top_eigenpairs(
+        point.loss,
+        point.previous_params,
+        point.previous_data,
+        PAIRS,
+        TOLERANCE,
+        key=jax.random.key(1000),
+        microbatch=point.microbatch,
+        ends=ends,
+    )
+
+
+def by_magnitude(values: np.ndarray) -> np.ndarray:
+    """Return values as float64, by decreasing magnitude."""
+    values = np.asarray(values, np.float64)
+    return values[np.argsort(-np.abs(values), kind="stable")]
+
+
+def error(values: np.ndarray, truth: np.ndarray) -> float:
+    """Return the largest relative error of eigenvalues, both by decreasing magnitude."""
+    return float(np.max(np.abs(values - truth) / np.abs(truth)))
