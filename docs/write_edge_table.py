@@ -17,7 +17,8 @@ import xarray as xr
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from samedge.errors import run_script
-from samedge.records import COMPLETED, MISSING, read_cube, settings_of
+from samedge.records import read_cube, settings_of
+from samedge.variables import COMPLETED, MISSING
 
 
 def main() -> None:

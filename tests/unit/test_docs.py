@@ -10,7 +10,8 @@ import sys
 import pytest
 import yaml
 
-from samedge import configuration
+import synthetic
+from samedge import configuration, records
 
 
 def fenced(text, language):
@@ -98,3 +99,13 @@ def test_the_examples_of_extending_run(repository, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "completed" in run.stdout
     assert (tmp_path / "stripes.nc").exists()
+
+
+def test_the_edge_table_is_written_from_a_cube(repository, tmp_path):
+    cube = tmp_path / "mnist.nc"
+    records.write(synthetic.run(synthetic.run_settings()), cube)
+    script = repository / "docs" / "write_edge_table.py"
+    written = subprocess.run(
+        [sys.executable, script, cube], capture_output=True, text=True, check=True
+    ).stdout
+    assert written.startswith("| mnist | ρ = 0.1 |\n|---|---|\n| η = 0.3 |")
