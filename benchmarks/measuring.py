@@ -10,12 +10,13 @@ import json
 import os
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from samedge.files import whole_file
 
 RESULTS = Path(__file__).resolve().parent / "results"
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -120,17 +121,8 @@ def merge_results(path: Path, entries: Mapping[str, Any]) -> dict[str, Any]:
     The file is replaced as a whole, so that it is valid at any time.
     """
     merged = read_results(path) | dict(entries)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(merged, file, indent=1)
-            file.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(merged, indent=1) + "\n")
     return merged
 
 

@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import eigsh
 
 from benchmarks.problems import PAIRS, CountedProducts, Point
+from samedge.basis import compiled_map
 from samedge.hessian import Eigenpairs, top_eigenpairs
 from samedge.products import hessian_operator
 
@@ -62,36 +63,19 @@ class Contender:
         return f"{self.solver}, {self.variant}"
 
 
-@partial(jax.jit, static_argnames="loss")
-def _linearise(loss: Callable[..., jax.Array], params: Any, data: tuple[jax.Array, ...]) -> Any:
-    return jax.linearize(jax.grad(lambda point: loss(point, *data)), params)[1]
-
-
 @jax.jit
-def _apply(linear: Any, params: Any, vector: jax.Array) -> jax.Array:
+def _apply(hessian: Any, params: Any, vector: jax.Array) -> jax.Array:
     _, unravel = ravel_pytree(params)
-    return ravel_pytree(linear(unravel(vector)))[0]
-
-
-@partial(jax.jit, static_argnames=("loss", "microbatch"))
-def _product(
-    loss: Callable[..., jax.Array],
-    microbatch: int | None,
-    params: Any,
-    data: tuple[jax.Array, ...],
-    vector: jax.Array,
-) -> jax.Array:
-    return hessian_operator(loss, params, data, microbatch)(vector)
+    return ravel_pytree(hessian(unravel(vector)))[0]
 
 
 def exact_products(point: Point) -> Callable[[jax.Array], jax.Array]:
     """Return compiled exact products with flat vectors, for solvers that run outside of JAX.
 
-    As in the project's solver, without microbatches the gradient is linearised once.
+    They are those of the project's solver: without microbatches the gradient is linearised once.
     """
-    if point.microbatch is None:
-        return partial(_apply, _linearise(point.loss, point.params, point.data), point.params)
-    return partial(_product, point.loss, point.microbatch, point.params, point.data)
+    hessian = compiled_map(point.loss, point.params, point.data, point.microbatch)
+    return partial(_apply, hessian, point.params)
 
 
 def size(point: Point) -> int:

@@ -23,6 +23,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from benchmarks import jobs
 from samedge.datasets import Minibatches, TaskData
 from samedge.errors import UserError
+from samedge.files import whole_file
 from samedge.problems import Problem, build_problem
 from samedge.products import hessian_operator
 from samedge.settings import BudgetSettings, CheckSettings, RunSettings
@@ -256,7 +257,5 @@ def _digest(settings: RunSettings, data: TaskData) -> str:
 
 def write_cache(path: Path, **arrays: np.ndarray) -> None:
     """Keep arrays in a file, which appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)
-    partial.replace(path)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)

@@ -18,6 +18,7 @@ rule audit_run:
             "batching",
             "datasets",
             "device",
+            "files",
             "flax_networks",
             "haiku_transformer",
             "hessian",
@@ -66,7 +67,7 @@ rule collect_audit:
     input:
         audits=lambda wildcards: audit_paths(),
         script="workflow/scripts/collect_audit.py",
-        modules=modules("audit_table", "grid", "settings", "errors"),
+        modules=modules("audit_table", "files", "grid", "settings", "errors"),
     output:
         csv=f"{RESULTS}/audit/errors.csv",
         markdown=f"{RESULTS}/audit/errors.md",

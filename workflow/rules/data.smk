@@ -36,6 +36,7 @@ rule prepare_data:
         modules=modules(
             "archives",
             "datasets",
+            "files",
             "prepared",
             "sample",
             "shakespeare",

@@ -4,6 +4,7 @@ FIGURE_MODULES = modules(
     "figures",
     "figure_table",
     "panels",
+    "files",
     "records",
     "variables",
     "collecting",

@@ -22,6 +22,7 @@ rule train_run:
             "density",
             "device",
             "edge",
+            "files",
             "flax_networks",
             "haiku_transformer",
             "hessian",

@@ -7,12 +7,15 @@ By hand:
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from samedge import records
 from samedge.device import prepare_jax
 from samedge.errors import UserError, run_script
 from samedge.settings import RunSettings
+
+say = partial(print, flush=True)  # a line of the log, at once
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -59,11 +62,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--cache", type=Path, help="folder where compiled programs are kept")
     return parser.parse_args(argv)
-
-
-def say(line: str) -> None:
-    """Print a line of the log at once."""
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from samedge.audit_table import errors_csv, errors_markdown, read_audits, write_text
+from samedge.audit_table import errors_csv, errors_markdown, read_audits
 from samedge.errors import run_script
+from samedge.files import whole_file
 from samedge.grid import grid_runs
 
 
@@ -25,9 +26,10 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     runs = [run for grid in arguments.grids for run in grid_runs(grid)]
     audits = read_audits(runs, arguments.audits)
-    write_text(errors_csv(audits), arguments.csv)
     table = errors_markdown(audits)
-    write_text(table, arguments.markdown)
+    for path, text in ((arguments.csv, errors_csv(audits)), (arguments.markdown, table)):
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     print(table, end="")
 
 

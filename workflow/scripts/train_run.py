@@ -11,6 +11,7 @@ import argparse
 import math
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from samedge.device import prepare_jax
@@ -18,6 +19,8 @@ from samedge.errors import UserError, nearest, run_script
 from samedge.settings import RunSettings, decimal_string
 
 LARGEST_SEED = 2**32 - 1
+
+say = partial(print, flush=True)  # a line of the log, at once
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -63,11 +66,6 @@ def main(argv: list[str] | None = None) -> None:
     records.write(dataset, arguments.output)
     if arguments.parameters is not None:
         write_parameters(arguments.parameters, settings, keeper.kept, attributes)
-
-
-def say(line: str) -> None:
-    """Print a line of the log at once."""
-    print(line, flush=True)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

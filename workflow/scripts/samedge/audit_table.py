@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import UserError
+from samedge.files import whole_file
 from samedge.settings import RunSettings, build
 
 GRADIENT_QUANTITIES = ("training_loss", "gradient_norm", "sam_gradient_norm")
@@ -142,7 +143,10 @@ class Audit:
 def write_audit(audit: Audit, path: str | os.PathLike) -> None:
     """Write an audit file, whole or not at all."""
     content = _without_nan(asdict(audit))
-    write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", path)
+    with whole_file(path) as temporary:
+        temporary.write_text(
+            json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_audit(path: str | os.PathLike) -> Audit:
@@ -301,15 +305,3 @@ def _without_nan(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_text(text: str, path: str | os.PathLike) -> None:
-    """Write a text file, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -12,8 +12,6 @@ Text (attribute ``kind`` = "characters"):
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import UserError
+from samedge.files import whole_file
 
 PIXEL_SCALE = 256
 PADDING = 0
@@ -66,20 +65,11 @@ def write_data(path: Path | str, arrays: Mapping[str, np.ndarray], attributes: A
 
     The file appears whole or not at all, and equal contents give equal bytes.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     digest = checksum(arrays, attributes)
     text = json.dumps(dict(attributes), sort_keys=True)
     entries = {**arrays, _ATTRIBUTES: np.array(text), _CHECKSUM: np.array(digest)}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **entries)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **entries)
     return digest
 
 

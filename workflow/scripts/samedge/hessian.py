@@ -12,8 +12,11 @@ The solver grows an orthonormal basis V and keeps the products HV, so that every
    spectrum steers the search, and only new products decide what is found.
 2. **A challenge.** What is orthogonal to all of this stays unseen: a further copy of a multiple
    eigenvalue, or a direction that has overtaken the old ones. So a random vector orthogonal to
-   the basis starts a Krylov sequence of its own, until its leading Ritz value has settled below
-   the wanted ones. If anything larger turns up, it is followed and the outcome challenged anew.
+   what has converged starts a Krylov sequence of its own, until the largest pair that is not
+   wanted has settled below the wanted ones. If anything larger turns up, it is followed and the
+   outcome challenged anew.
+3. **The ends.** Where they are asked for, both ends of the spectrum are followed last, from what
+   the challenge has explored.
 """
 
 from typing import Any, NamedTuple
@@ -144,7 +147,7 @@ def top_eigenpairs(
     ritz_values, ritz_vectors = solver.kept()
     wanted = solver.wanted(ends=False)
     residuals = np.array([solver.residual(pair)[1] for pair in wanted])
-    values, states = solver.ritz()
+    values, states = solver.values, solver.states
     # Pairs whose challenge was cut short by the cap on products are not certified.
     converged = (residuals <= tolerance * np.abs(values).max()) & (not solver.exhausted)
     vectors = basis.ritz_vectors(solver.vectors, solver.on_device(states[:, wanted]))
@@ -152,7 +155,7 @@ def top_eigenpairs(
         values=values[wanted],
         vectors=basis.trees(params, vectors),
         residuals=residuals,
-        hvp_count=solver.filled_in_all,
+        hvp_count=solver.spent,
         converged=converged,
         largest=float(values[-1]),
         smallest=float(values[0]),
@@ -184,9 +187,9 @@ class _Solver:
         self.size, self.dtype = flat.size, flat.dtype
         self.vectors = basis.empty(self.capacity, self.size, self.dtype)
         self.products = basis.empty(self.capacity, self.size, self.dtype)
-        self.projection = np.zeros((0, 0))
+        self._project(np.zeros((0, 0)))
         self.recalled: tuple[np.ndarray, jax.Array] | None = None
-        self.filled_in_all = 0  # products spent
+        self.spent = 0  # products
         self.exhausted = False
         self.pursued = 0  # place of the pair last improved among the wanted ones
 
@@ -216,10 +219,9 @@ class _Solver:
         The array ``(m, n)`` has the same number of rows whatever p; those from p on are zero.
         """
         kept = self.leading(self.capacity // 2)
-        values, states = self.ritz()
         padded = np.zeros((self.filled, basis.whole_groups(max(self.capacity // 2, self.k + 2))))
-        padded[:, : len(kept)] = states[:, kept]
-        return values[kept], basis.ritz_vectors(self.vectors, self.on_device(padded))
+        padded[:, : len(kept)] = self.states[:, kept]
+        return self.values[kept], basis.ritz_vectors(self.vectors, self.on_device(padded))
 
     def _improved(self, ends: bool) -> bool:
         """Extend the basis by what the first wanted pair lacks; tell whether there was anything."""
@@ -242,8 +244,7 @@ class _Solver:
         # vectors that are no eigenvectors would not see what these hold a part of.
         self._restart(self.wanted(ends=True))
         first = self.filled
-        values, _ = self.ritz()
-        before = np.sort(np.abs(values))[::-1][: self.k]
+        before = self._magnitudes()
         margin = self.tolerance * before[0]
         direction = self._random()
         while self.filled - first < most and not self._full() and not self._spent():
@@ -252,32 +253,20 @@ class _Solver:
             direction = self.products[self.filled - 1]
             if self.filled - first >= least and self._settled(before[-1] + margin):
                 break
-        values, _ = self.ritz()
-        after = np.sort(np.abs(values))[::-1][: self.k]
-        return bool(np.any(after > before + margin))
-
-    def ritz(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the Ritz values, ascending, and their coefficients in the basis, in columns."""
-        return np.linalg.eigh(self.projection)
+        return bool(np.any(self._magnitudes() > before + margin))
 
     def leading(self, count: int) -> list[int]:
         """Return the pairs of largest magnitude, and the ends, ``count`` in all if so many."""
-        values, _ = self.ritz()
-        order = [int(pair) for pair in np.argsort(-np.abs(values), kind="stable")]
-        ends = [0, len(values) - 1]
-        return list(dict.fromkeys([*order[: max(count - 2, self.k)], *ends]))
+        return list(dict.fromkeys([*self.order[: max(count - 2, self.k)], 0, self.filled - 1]))
 
     def wanted(self, ends: bool) -> list[int]:
         """Return the k pairs of largest magnitude, and the ends if asked for."""
-        values, _ = self.ritz()
-        order = [int(pair) for pair in np.argsort(-np.abs(values), kind="stable")[: self.k]]
-        return list(dict.fromkeys([*order, 0, len(values) - 1])) if ends else order
+        return self.leading(self.k + 2) if ends else self.order[: self.k]
 
     def residual(self, pair: int) -> tuple[jax.Array, float]:
         """Return the residual (n,) of a Ritz pair and its norm."""
-        values, states = self.ritz()
-        coefficients = self.on_device(states[:, pair])
-        value = jnp.asarray(values[pair], self.dtype)
+        coefficients = self.on_device(self.states[:, pair])
+        value = jnp.asarray(self.values[pair], self.dtype)
         rest, norm = basis.residual(
             self.vectors, self.products, jnp.int32(self.filled), coefficients, value
         )
@@ -295,8 +284,7 @@ class _Solver:
         The one that missed it last comes first, so that a pair is pursued until it has converged
         and the others' residuals are not formed anew at every product.
         """
-        values, _ = self.ritz()
-        within = self.tolerance * np.abs(values).max()
+        within = self.tolerance * np.abs(self.values).max()
         pairs = self.wanted(ends)
         for offset in range(len(pairs)):
             place = (self.pursued + offset) % len(pairs)
@@ -311,7 +299,7 @@ class _Solver:
         if self.recalled is None:
             return direction
         old, rows = self.recalled
-        value = self.ritz()[0][pair]
+        value = self.values[pair]
         distance = value - old
         nearest = NEAREST * max(abs(value), np.finfo(np.float64).tiny)
         distance = np.where(np.abs(distance) < nearest, np.copysign(nearest, distance), distance)
@@ -332,30 +320,42 @@ class _Solver:
         column = np.asarray(column, np.float64)[: filled + 1]
         if not np.all(np.isfinite(column)):
             raise FloatingPointError("a Hessian-vector product is not finite")
-        self.filled_in_all += 1
+        self.spent += 1
         larger = np.zeros((filled + 1, filled + 1))
         larger[:filled, :filled] = self.projection
         larger[filled, :] = larger[:, filled] = column
-        self.projection = larger
+        self._project(larger)
         return True
+
+    def _project(self, projection: np.ndarray) -> None:
+        """Take a new projection of H on the basis, and its Ritz pairs.
+
+        ``values`` are ascending, ``states`` their coefficients in the basis, in columns, and
+        ``order`` the pairs by decreasing magnitude.
+        """
+        self.projection = projection
+        self.values, self.states = np.linalg.eigh(projection)
+        self.order = [int(pair) for pair in np.argsort(-np.abs(self.values), kind="stable")]
+
+    def _magnitudes(self) -> np.ndarray:
+        """Return the k largest magnitudes of Ritz values, descending."""
+        return np.abs(self.values[self.order[: self.k]])
 
     def _settled(self, bound: float) -> bool:
         """Tell whether the largest pair that is not wanted is below a bound, residual included."""
         if self.filled <= self.k:
             return True
-        values, _ = self.ritz()
-        next_pair = int(np.argsort(-np.abs(values), kind="stable")[self.k])
-        return abs(values[next_pair]) + self.residual(next_pair)[1] <= bound
+        following = self.order[self.k]
+        return abs(self.values[following]) + self.residual(following)[1] <= bound
 
     def _restart(self, kept: list[int]) -> None:
         """Go on from some Ritz pairs alone, as a basis of their own."""
-        values, states = self.ritz()
         padded = np.zeros((self.vectors.shape[0], self.vectors.shape[0]))
-        padded[: self.filled, : len(kept)] = states[:, kept]
+        padded[: self.filled, : len(kept)] = self.states[:, kept]
         self.vectors, self.products = basis.rotated(
             self.vectors, self.products, jnp.asarray(padded, self.dtype)
         )
-        self.projection = np.diag(values[kept])
+        self._project(np.diag(self.values[kept]))
 
     def _random(self) -> jax.Array:
         self.key, key = jax.random.split(self.key)
@@ -365,5 +365,5 @@ class _Solver:
         return self.filled >= self.capacity
 
     def _spent(self) -> bool:
-        self.exhausted = self.filled_in_all >= self.max_products
+        self.exhausted = self.spent >= self.max_products
         return self.exhausted

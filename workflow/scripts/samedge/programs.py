@@ -8,7 +8,6 @@ by renaming. So nobody ever sees a part of an entry, and a damaged one is notice
 """
 
 import hashlib
-import os
 import platform
 import tempfile
 import time
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+from samedge.files import whole_file
 
 # Events of jax.monitoring. The first is recorded for every program, found in the cache or not.
 PROGRAM_READY = "/jax/core/compile/backend_compile_duration"
@@ -181,15 +182,9 @@ class _Shared:
         self.known.add(name)
 
     def _give(self, path: Path) -> None:
-        self.shared.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes()
-        target = self.shared / f"{path.name}.{_digest(content)}"
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
+        with whole_file(self.shared / f"{path.name}.{_digest(content)}") as temporary:
             temporary.write_bytes(content)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _digest(content: bytes) -> str:

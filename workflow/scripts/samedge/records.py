@@ -20,6 +20,7 @@ import xarray as xr
 
 from samedge.edge import gd_edge
 from samedge.errors import UserError
+from samedge.files import whole_file
 from samedge.variables import (
     CHECK_KEYS,
     DENSITY_KEYS,
@@ -204,14 +205,8 @@ def write_netcdf(
 
     The same dataset gives the same bytes. ``encoding`` says how its variables are stored.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(path) as temporary:
         dataset.to_netcdf(temporary, engine="netcdf4", encoding=dict(encoding))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_cube(path: str | os.PathLike) -> xr.Dataset:
