@@ -104,7 +104,9 @@ def spring(trap: Trap, seed: int = 0) -> Outcome:
     return Outcome(top.values, truth, bool(top.converged.all()), top.hvp_count)
 
 
-def solve(matrix: np.ndarray, seed: int, start: Eigenpairs | None = None) -> Eigenpairs:
+def solve(
+    matrix: np.ndarray, seed: int, start: Eigenpairs | None = None, ends: bool = True
+) -> Eigenpairs:
     """Return what the solver finds at the top of the spectrum of a matrix."""
     return top_eigenpairs(
         _quadratic,
@@ -114,6 +116,7 @@ def solve(matrix: np.ndarray, seed: int, start: Eigenpairs | None = None) -> Eig
         TOLERANCE,
         key=jax.random.key(seed),
         start=start,
+        ends=ends,
     )
 
 

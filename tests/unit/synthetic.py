@@ -95,6 +95,7 @@ def check(settings: RunSettings, step: int, generator: np.random.Generator, step
         "gradient_alignment": abs(np.tanh(3 * step / steps) * generator.uniform(0.3, 0.6)),
         "sam_gradient_alignment": abs(np.tanh(3 * step / steps) * generator.uniform(0.7, 0.95)),
         "hessian_vector_products": 40 + step % 11,
+        "overlooked": 1e-4 * (1 + step % 7),
     }
 
 

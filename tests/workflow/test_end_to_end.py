@@ -33,6 +33,7 @@ CONTRACT = {
     **dict.fromkeys(("largest_eigenvalue", "smallest_eigenvalue"), PER_CHECK),
     **dict.fromkeys(("gradient_alignment", "sam_gradient_alignment"), PER_CHECK),
     "hessian_vector_products": PER_CHECK,
+    "overlooked": PER_CHECK,
     "gd_edge": ("eta",),
     "status": PER_RUN,
 }

@@ -48,7 +48,7 @@ class SpectralDensity(NamedTuple):
 class _Chain(NamedTuple):
     """A Lanczos recurrence in progress."""
 
-    vectors: jax.Array  # (steps or more, n), filled up to ``multiplied`` + 1
+    vectors: jax.Array  # (steps, n), filled up to ``multiplied`` + 1
     diagonal: jax.Array  # (steps,)
     couplings: jax.Array  # (steps,), of each vector with the next
     multiplied: jax.Array  # vectors multiplied so far
@@ -133,7 +133,7 @@ def _tridiagonalise(hessian: Any, params: Any, steps: int, key: jax.Array) -> _C
     probe = jax.random.normal(key, flat.shape, flat.dtype)
     none = jnp.zeros((), flat.dtype)
     start = _Chain(
-        vectors=basis.empty(steps, flat.size, flat.dtype).at[0].set(probe / jnp.linalg.norm(probe)),
+        vectors=jnp.zeros((steps, flat.size), flat.dtype).at[0].set(basis.unit(probe)),
         diagonal=jnp.zeros(steps, flat.dtype),
         couplings=jnp.zeros(steps, flat.dtype),
         multiplied=jnp.int32(0),
@@ -153,7 +153,7 @@ def _tridiagonalise(hessian: Any, params: Any, steps: int, key: jax.Array) -> _C
         before = jnp.maximum(number - 1, 0)
         coupling = jnp.where(number > 0, chain.couplings[before], 0)
         rest = product - value * vector - coupling * chain.vectors[before]
-        following, length = _outside(chain.vectors, number + 1, rest)
+        following, length = _outside(chain.vectors, rest)
         return _Chain(
             # Past the last row the index is clamped, and the vector overwritten no longer needed.
             vectors=jax.lax.dynamic_update_index_in_dim(
@@ -170,8 +170,7 @@ def _tridiagonalise(hessian: Any, params: Any, steps: int, key: jax.Array) -> _C
     return jax.lax.while_loop(unfinished, step, start)._replace(vectors=none)
 
 
-def _outside(vectors: jax.Array, filled: jax.Array, rest: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the part of ``rest`` outside the span of the filled rows, normalised, and its norm."""
-    length = jnp.linalg.norm(rest)
-    following, share = basis.orthogonal(vectors, filled, rest / jnp.where(length > 0, length, 1))
-    return following, share * length
+def _outside(vectors: jax.Array, rest: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the part of ``rest`` outside the span of the rows, normalised, and its norm."""
+    following, share = basis.orthogonal(vectors, basis.unit(rest))
+    return following, share * jnp.linalg.norm(rest)

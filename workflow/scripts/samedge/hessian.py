@@ -3,18 +3,19 @@ r"""Certified eigenpairs at the top of the Hessian spectrum, cold or warm-starte
 The solver grows an orthonormal basis V and keeps the products HV, so that every Ritz pair of
 :math:`V^T H V` comes with its residual, by which it is certified.
 
-1. **Following.** One at a time, the wanted Ritz pairs are improved by their own residual until
-   each meets the tolerance. From one random vector this is the Lanczos method; with a full basis
-   it goes on from the leading Ritz pairs, which is a thick restart (Wu & Simon 2000), so that
-   memory is bounded. A warm start begins with the eigenvectors of an earlier measurement. The
-   residuals are then corrected along all Ritz vectors that were kept from it, as if the old
-   Ritz values still held (the preconditioner of Davidson's method, Davidson 1975): the old
-   spectrum steers the search, and only new products decide what is found.
-2. **A challenge.** What is orthogonal to all of this stays unseen: a further copy of a multiple
-   eigenvalue, or a direction that has overtaken the old ones. So a random vector orthogonal to
-   what has converged starts a Krylov sequence of its own, until the largest pair that is not
-   wanted has settled below the wanted ones. If anything larger turns up, it is followed and the
-   outcome challenged anew.
+1. **Following.** The Lanczos method, with every vector kept orthogonal to the basis, until the
+   wanted Ritz pairs meet the tolerance. A full basis goes on from its leading Ritz pairs, which is
+   a thick restart (Wu & Simon 2000), so that memory is bounded. A warm start begins with the
+   eigenvectors of an earlier measurement, and improves one pair at a time by its own residual,
+   corrected along all Ritz vectors that were kept from then, as if the old Ritz values still held
+   (the preconditioner of Davidson's method, Davidson 1975): the old spectrum steers the search,
+   and only new products decide what is found. An old spectrum that no longer holds would steer it
+   astray: where the old principal vector is far from being an eigenvector, the Lanczos method
+   starts from it and the rest is forgotten.
+2. **A challenge.** One sequence never sees a second eigenvector of a multiple eigenvalue. So what
+   has converged is deflated, and a fresh random vector starts a sequence in the rest of the space,
+   until the probability that an eigenvalue beyond the wanted ones is still unseen is below
+   ``MISS``. If anything larger turns up, it is followed and the outcome challenged anew.
 3. **The ends.** Where they are asked for, both ends of the spectrum are followed last, from what
    the challenge has explored.
 """
@@ -28,12 +29,12 @@ import numpy as np
 from samedge import basis
 from samedge.density import spectral_density
 from samedge.products import Loss, hessian_vector_product
-from samedge.settings import LONGEST_CHALLENGE, least_vectors
+from samedge.settings import least_vectors
 
 __all__ = ["Eigenpairs", "hessian_vector_product", "spectral_density", "top_eigenpairs"]
 
-# Products that a fresh random vector gets: at least, and until it has settled.
-CHALLENGE = (10, LONGEST_CHALLENGE)
+MISS = 1e-3  # probability with which an eigenvalue beyond the wanted ones may be overlooked
+STALE = 0.1  # residual over eigenvalue from which on an earlier spectrum no longer holds
 LEAST = 0.1  # recalled Ritz values below this share of the largest correct nothing
 NEAREST = 0.1  # a correction takes no Ritz value to be closer than this, relative to the wanted one
 
@@ -52,13 +53,17 @@ class Eigenpairs(NamedTuple):
     hvp_count
         Hessian-vector products spent.
     converged
-        ``(k,)`` bool, whether each residual is within tolerance times the operator norm.
+        ``(k,)`` bool, whether each residual is within tolerance times the operator norm; False
+        for all if the cap on products came before ``overlooked`` was small.
     largest, smallest
         The algebraic ends of the spectrum, as far as they were asked for.
+    overlooked
+        Bound on the probability that a further eigenvalue exceeds the wanted ones in magnitude,
+        by more than the tolerance and the residuals.
     ritz_values, ritz_vectors
         ``(p,)`` and ``(m, n)``, what a warm start of the next measurement takes over: the Ritz
-        pairs of largest magnitude, and the one at the smaller end. Rows from p on are zero, so
-        that what is compiled for one measurement serves every other.
+        pairs of largest magnitude, and both ends. Rows from p on are zero, so that what is
+        compiled for one measurement serves every other.
     """
 
     values: np.ndarray
@@ -68,6 +73,7 @@ class Eigenpairs(NamedTuple):
     converged: np.ndarray
     largest: float
     smallest: float
+    overlooked: float
     ritz_values: np.ndarray
     ritz_vectors: jax.Array
 
@@ -105,8 +111,8 @@ def top_eigenpairs(
     max_products
         Cap on Hessian-vector products; pairs unconverged there are returned as such.
     max_vectors
-        Basis vectors kept at a time, at least ``2 k + 18``. Memory is ``2.5 max_vectors * n``
-        numbers, whatever the difficulty.
+        Basis vectors kept at a time, at least ``2 k + 18``. Memory is ``3.5 max_vectors * n``
+        numbers at most, whatever the difficulty.
     microbatch
         Examples that a product takes at a time; None for all.
     start
@@ -139,26 +145,24 @@ def top_eigenpairs(
     solver = _Solver(hessian, params, k, tolerance, max_products, max_vectors, key)
     solver.begin(start, ends)
     solver.follow(ends=False)
-    while not solver.exhausted and solver.challenged():
+    while not solver.exhausted and solver.overlooked > MISS:
+        solver.challenge()
         solver.follow(ends=False)
-    # The ends come last: the challenge has explored the rest of the spectrum for them.
     if ends:
         solver.follow(ends=True)
-    ritz_values, ritz_vectors = solver.kept()
     wanted = solver.wanted(ends=False)
+    values = solver.values[wanted]
     residuals = np.array([solver.residual(pair)[1] for pair in wanted])
-    values, states = solver.values, solver.states
-    # Pairs whose challenge was cut short by the cap on products are not certified.
-    converged = (residuals <= tolerance * np.abs(values).max()) & (not solver.exhausted)
-    vectors = basis.ritz_vectors(solver.vectors, solver.on_device(states[:, wanted]))
+    ritz_values, ritz_vectors = solver.kept()
     return Eigenpairs(
-        values=values[wanted],
-        vectors=basis.trees(params, vectors),
+        values=values,
+        vectors=basis.trees(params, ritz_vectors[:k]),
         residuals=residuals,
         hvp_count=solver.spent,
-        converged=converged,
-        largest=float(values[-1]),
-        smallest=float(values[0]),
+        converged=(residuals <= solver.margin) & (not solver.exhausted),
+        largest=float(solver.values[-1]),
+        smallest=float(solver.values[0]),
+        overlooked=min(solver.overlooked, 1.0),
         ritz_values=ritz_values,
         ritz_vectors=ritz_vectors,
     )
@@ -179,32 +183,42 @@ class _Solver:
     ) -> None:
         self.hessian, self.params = hessian, params
         flat = basis.flat_shape(params)
+        self.size, self.dtype = flat.size, flat.dtype
         self.k = k
         self.tolerance = tolerance
         self.max_products = max_products
         self.key = key
         self.capacity = min(max_vectors, flat.size)
-        self.size, self.dtype = flat.size, flat.dtype
-        self.vectors = basis.empty(self.capacity, self.size, self.dtype)
-        self.products = basis.empty(self.capacity, self.size, self.dtype)
+        self.basis = basis.empty(self.capacity, params)
         self._project(np.zeros((0, 0)))
+        self.krylov = True  # whether all residuals are parallel to the rest of the last product
         self.recalled: tuple[np.ndarray, jax.Array] | None = None
+        self.overlooked = np.inf  # bound on a probability, see Eigenpairs
         self.spent = 0  # products
-        self.exhausted = False
+        self.exhausted = False  # whether more were wanted than the cap allows
         self.pursued = 0  # place of the pair last improved among the wanted ones
 
     @property
     def filled(self) -> int:
         return self.projection.shape[0]
 
+    @property
+    def margin(self) -> float:
+        """The tolerance, absolute."""
+        return self.tolerance * np.abs(self.values).max()
+
     def begin(self, start: Eigenpairs | None, ends: bool) -> None:
         """Start from the leading pairs of an earlier measurement, or from a random vector."""
         if start is None:
             self._append(self._random())
             return
+        self._append(start.ritz_vectors[0])
+        if self.length > STALE * np.abs(self.values[0]):
+            return
         self.recalled = (start.ritz_values, start.ritz_vectors)
-        first = [*range(self.k), int(np.argmin(start.ritz_values))]
-        for index in dict.fromkeys(first if ends else first[:-1]):
+        self.krylov = False
+        others = [*range(1, self.k), int(np.argmin(start.ritz_values))]
+        for index in dict.fromkeys(others if ends else others[:-1]):
             if index < len(start.ritz_values) and not self._full():
                 self._append(start.ritz_vectors[index])
 
@@ -213,47 +227,43 @@ class _Solver:
         while self._improved(ends):
             pass
 
-    def kept(self) -> tuple[np.ndarray, jax.Array]:
-        """Return the leading Ritz values ``(p,)`` and their vectors, rows of an array.
-
-        The array ``(m, n)`` has the same number of rows whatever p; those from p on are zero.
-        """
-        kept = self.leading(self.capacity // 2)
-        padded = np.zeros((self.filled, basis.whole_groups(max(self.capacity // 2, self.k + 2))))
-        padded[:, : len(kept)] = self.states[:, kept]
-        return self.values[kept], basis.ritz_vectors(self.vectors, self.on_device(padded))
-
     def _improved(self, ends: bool) -> bool:
-        """Extend the basis by what the first wanted pair lacks; tell whether there was anything."""
-        if self._spent():
+        """Extend the basis by what the wanted pairs lack; tell whether there was anything."""
+        direction = self._lacking(ends)
+        if direction is None or self._capped():
             return False
-        if self.filled < min(self.k, self.size):
-            return self._append(self._random())
         if self._full():
+            self.recalled = None  # it has not helped
             self._restart(self.leading(self.capacity // 2))
-        unconverged = self._unconverged(ends)
-        if unconverged is None:
-            return False
         # A direction that rounding leaves inside the basis has nothing to add.
-        return self._append(self._corrected(*unconverged)) or self._append(self._random())
+        return self._append(direction) or self._append(self._random())
 
-    def challenged(self) -> bool:
-        """Let a fresh random vector look for what was missed; tell whether it found any."""
-        least, most = CHALLENGE
-        # What has not converged leaves the basis, but for the ends: a Krylov sequence beside
-        # vectors that are no eigenvectors would not see what these hold a part of.
-        self._restart(self.wanted(ends=True))
+    def challenge(self) -> None:
+        """Let a fresh random vector look for what was missed.
+
+        It stops when something larger has turned up, when that has become improbable, or when the
+        basis is full. Challenges are independent: what several overlook is a product.
+        """
+        before, margin = self._magnitudes(), self.margin
+        bound = before[-1] + margin
+        self._restart(self._deflated(bound, margin / 2))
+        self.krylov = False
         first = self.filled
-        before = self._magnitudes()
-        margin = self.tolerance * before[0]
+        earlier = min(self.overlooked, 1.0)
         direction = self._random()
-        while self.filled - first < most and not self._full() and not self._spent():
+        while not self._full() and not self._capped():
             if not self._append(direction):
-                break  # all that the random vector leads to is in the basis
-            direction = self.products[self.filled - 1]
-            if self.filled - first >= least and self._settled(before[-1] + margin):
-                break
-        return bool(np.any(self._magnitudes() > before + margin))
+                self.overlooked = 0.0  # all that the random vector leads to is in the basis
+                return
+            direction = self.rest
+            if np.any(self._magnitudes() > before + margin):
+                self.overlooked = np.inf
+                return
+            self.overlooked = earlier * self._unseen(first, bound - margin / 2)
+            if self.overlooked <= MISS:
+                return
+        if self.filled == self.size:
+            self.overlooked = 0.0
 
     def leading(self, count: int) -> list[int]:
         """Return the pairs of largest magnitude, and the ends, ``count`` in all if so many."""
@@ -265,33 +275,45 @@ class _Solver:
 
     def residual(self, pair: int) -> tuple[jax.Array, float]:
         """Return the residual (n,) of a Ritz pair and its norm."""
-        coefficients = self.on_device(self.states[:, pair])
+        coefficients = self._on_device(self.states[:, pair])
         value = jnp.asarray(self.values[pair], self.dtype)
-        rest, norm = basis.residual(
-            self.vectors, self.products, jnp.int32(self.filled), coefficients, value
-        )
-        return rest, float(norm)
+        direction, norm = basis.residual(self.basis, coefficients, value)
+        return direction, float(norm)
 
-    def on_device(self, coefficients: np.ndarray) -> jax.Array:
+    def kept(self) -> tuple[np.ndarray, jax.Array]:
+        """Return the leading Ritz values ``(p,)`` and their vectors, rows of an array ``(m, n)``.
+
+        The array has the same number of rows whatever p; those from p on are zero.
+        """
+        kept = self.leading(self.capacity // 2)
+        padded = np.zeros((self.filled, max(self.capacity // 2, self.k + 2)))
+        padded[:, : len(kept)] = self.states[:, kept]
+        return self.values[kept], basis.ritz_vectors(self.basis, self._on_device(padded))
+
+    def _on_device(self, coefficients: np.ndarray) -> jax.Array:
         """Return coefficients of the filled vectors, padded to the whole array."""
-        padded = np.zeros((self.vectors.shape[0], *coefficients.shape[1:]))
+        padded = np.zeros((self.capacity, *coefficients.shape[1:]))
         padded[: self.filled] = coefficients
         return jnp.asarray(padded, self.dtype)
 
-    def _unconverged(self, ends: bool) -> tuple[int, jax.Array] | None:
-        """Return a wanted pair that misses the tolerance, with its residual.
+    def _lacking(self, ends: bool) -> jax.Array | None:
+        """Return a direction that improves the wanted pairs; None if they meet the tolerance.
 
-        The one that missed it last comes first, so that a pair is pursued until it has converged
+        The pair that missed it last comes first, so that a pair is pursued until it has converged
         and the others' residuals are not formed anew at every product.
         """
-        within = self.tolerance * np.abs(self.values).max()
         pairs = self.wanted(ends)
+        if self.filled < self.k:
+            return self.rest
+        if self.krylov and np.any(self._coupled(pairs) > self.margin):
+            return self.rest
         for offset in range(len(pairs)):
             place = (self.pursued + offset) % len(pairs)
             direction, norm = self.residual(pairs[place])
-            if norm > within:
+            if norm > self.margin:
                 self.pursued = place
-                return pairs[place], direction
+                self.krylov = False  # rounding has made them differ
+                return self._corrected(pairs[place], direction)
         return None
 
     def _corrected(self, pair: int, direction: jax.Array) -> jax.Array:
@@ -306,13 +328,17 @@ class _Solver:
         gains = np.zeros(rows.shape[0])
         # Small ones are far from converged; dividing by their distance would add noise.
         gains[: len(old)] = np.where(np.abs(old) > LEAST * np.abs(old).max(), old / distance, 0)
-        return basis.corrected(rows, jnp.int32(len(old)), jnp.asarray(gains, self.dtype), direction)
+        return basis.corrected(rows, jnp.asarray(gains, self.dtype), direction)
+
+    def _coupled(self, pairs: list[int]) -> np.ndarray:
+        """Return the residual norms of pairs (m,), up to rounding, where all are parallel."""
+        return self.length * np.abs(self.states[-1, pairs])
 
     def _append(self, direction: jax.Array) -> bool:
         """Multiply what a direction adds to the basis; tell whether it added anything."""
         filled = self.filled
-        self.vectors, self.products, column, share = basis.append(
-            self.hessian, self.params, self.vectors, self.products, jnp.int32(filled), direction
+        self.basis, column, share, rest, length = basis.append(
+            self.hessian, self.params, self.basis, jnp.int32(filled), direction
         )
         if not float(share) > 0:
             return False
@@ -320,6 +346,7 @@ class _Solver:
         column = np.asarray(column, np.float64)[: filled + 1]
         if not np.all(np.isfinite(column)):
             raise FloatingPointError("a Hessian-vector product is not finite")
+        self.rest, self.length = rest, float(length)
         self.spent += 1
         larger = np.zeros((filled + 1, filled + 1))
         larger[:filled, :filled] = self.projection
@@ -341,20 +368,56 @@ class _Solver:
         """Return the k largest magnitudes of Ritz values, descending."""
         return np.abs(self.values[self.order[: self.k]])
 
-    def _settled(self, bound: float) -> bool:
-        """Tell whether the largest pair that is not wanted is below a bound, residual included."""
-        if self.filled <= self.k:
-            return True
-        following = self.order[self.k]
-        return abs(self.values[following]) + self.residual(following)[1] <= bound
+    def _deflated(self, bound: float, margin: float) -> list[int]:
+        """Return the wanted pairs and such that a challenge need not find again.
+
+        Let Y hold Ritz pairs of values theta and residuals r, and A be what H is outside of Y. If
+        no eigenvalue of A exceeds ``bound - margin``, none of H but those of the wanted pairs
+        exceeds ``bound``, as long as the sum of ``r**2 / (bound - |theta|)`` over the others of Y
+        is within the margin (by the Schur complement of A); up to the residuals of the wanted ones
+        (Weyl's inequality).
+        """
+        wanted = self.wanted(ends=False)
+        others = self.order[self.k : self.capacity // 2]
+        if self.krylov:
+            norms = self._coupled(others)
+        else:
+            norms = np.array([self.residual(pair)[1] for pair in others])
+        shifts = norms**2 / (bound - np.abs(self.values[others]))
+        cheapest = np.argsort(shifts)
+        within = np.cumsum(shifts[cheapest]) <= margin
+        return wanted + [others[place] for place in cheapest[within]]
+
+    def _unseen(self, first: int, bound: float) -> float:
+        """Bound the probability that a challenge has not seen an eigenvalue beyond ``bound``.
+
+        The rows from ``first`` on are a Lanczos sequence from a random unit vector. With its
+        orthonormal polynomials p_j, the vector has a part c along an eigenvector of the value mu
+        with ``c**2 <= 1 / sum(p_j(mu)**2)``, and beyond all Ritz values the sum grows with |mu|.
+        So whatever is beyond the bound and unseen has a part below that at the bound; a random
+        vector has one below c with a probability of at most ``c * sqrt(2 n / pi)``.
+        """
+        sequence = self.projection[first:, first:]
+        couplings = np.append(np.diag(sequence, -1), self.length)
+        if self.length == 0:
+            return 0.0  # the sequence has ended
+        least = np.inf
+        for end in (bound, -bound):
+            before, current, total, back = 0.0, 1.0, 1.0, 0.0
+            for value, coupling in zip(np.diag(sequence), couplings, strict=True):
+                following = ((end - value) * current - back * before) / coupling
+                before, current, back = current, following, coupling
+                total += current**2
+            least = min(least, total)
+        return float(np.sqrt(2 * self.size / np.pi / least))
 
     def _restart(self, kept: list[int]) -> None:
         """Go on from some Ritz pairs alone, as a basis of their own."""
-        padded = np.zeros((self.vectors.shape[0], self.vectors.shape[0]))
-        padded[: self.filled, : len(kept)] = self.states[:, kept]
-        self.vectors, self.products = basis.rotated(
-            self.vectors, self.products, jnp.asarray(padded, self.dtype)
-        )
+        coefficients = np.zeros((self.filled, self.capacity))
+        coefficients[:, : len(kept)] = self.states[:, kept]
+        rotation = self._on_device(coefficients)
+        # One after the other: memory for one of them is needed twice, and not for both.
+        self.basis = basis.Basis(*(basis.rotated(rows, rotation) for rows in self.basis))
         self._project(np.diag(self.values[kept]))
 
     def _random(self) -> jax.Array:
@@ -364,6 +427,6 @@ class _Solver:
     def _full(self) -> bool:
         return self.filled >= self.capacity
 
-    def _spent(self) -> bool:
+    def _capped(self) -> bool:
         self.exhausted = self.spent >= self.max_products
         return self.exhausted

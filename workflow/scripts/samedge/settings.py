@@ -22,12 +22,9 @@ def decimal_string(value: int | float | str) -> str:
     return format(number if number else abs(number), "f")
 
 
-LONGEST_CHALLENGE = 16  # products, see samedge.hessian
-
-
 def least_vectors(eigenvalues: int) -> int:
-    """Return the smallest ``max_vectors``: the wanted pairs, both ends, and a challenge."""
-    return 2 * eigenvalues + 2 + LONGEST_CHALLENGE
+    """Return the smallest ``max_vectors``: twice the wanted pairs and ends, and 16 to explore."""
+    return 2 * eigenvalues + 2 + 16
 
 
 @dataclass(frozen=True)

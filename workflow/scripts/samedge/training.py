@@ -204,6 +204,7 @@ class _Run:
                 "eigenvalue": top.values,
                 "eigenvalue_residual": top.residuals,
                 "eigenvalue_converged": top.converged,
+                "overlooked": top.overlooked,
                 "largest_eigenvalue": top.largest,
                 "smallest_eigenvalue": top.smallest,
                 "gradient_alignment": float(alignment(gradient, top.vectors[0])),

@@ -60,6 +60,12 @@ _TABLE = (
         fill=-1,
         flags={"not_measured": -1, "not_converged": 0, "converged": 1},
     ),
+    Variable(
+        "overlooked",
+        PER_CHECK,
+        "1",
+        "bound on the probability that a further eigenvalue exceeds those of the ranks",
+    ),
     Variable("largest_eigenvalue", PER_CHECK, "1", "algebraically largest Hessian eigenvalue"),
     Variable("smallest_eigenvalue", PER_CHECK, "1", "algebraically smallest Hessian eigenvalue"),
     Variable(
