@@ -88,8 +88,12 @@ def corrected(recalled: jax.Array, gains: jax.Array, direction: jax.Array) -> ja
 
 @partial(jax.jit, donate_argnames="rows")
 def rotated(rows: jax.Array, coefficients: jax.Array) -> jax.Array:
-    """Return the combinations of rows ``(capacity, n)`` in ``coefficients`` (capacity, m)."""
-    return coefficients.T @ rows
+    """Return the combinations of rows ``(capacity, n)`` in ``coefficients`` (capacity, m).
+
+    They fill the first m rows of an array of the same shape; the others are zero.
+    """
+    combinations = coefficients.T @ rows
+    return jnp.zeros_like(rows).at[: len(combinations)].set(combinations)
 
 
 @jax.jit

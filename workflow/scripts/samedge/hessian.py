@@ -189,6 +189,8 @@ class _Solver:
         self.max_products = max_products
         self.key = key
         self.capacity = min(max_vectors, flat.size)
+        # Pairs with which a full basis goes on.
+        self.half = min(self.capacity, max(self.capacity // 2, k + 2))
         self.basis = basis.empty(self.capacity, params)
         self._project(np.zeros((0, 0)))
         self.krylov = True  # whether all residuals are parallel to the rest of the last product
@@ -234,7 +236,7 @@ class _Solver:
             return False
         if self._full():
             self.recalled = None  # it has not helped
-            self._restart(self.leading(self.capacity // 2))
+            self._restart(self.leading(self.half))
         # A direction that rounding leaves inside the basis has nothing to add.
         return self._append(direction) or self._append(self._random())
 
@@ -285,10 +287,14 @@ class _Solver:
 
         The array has the same number of rows whatever p; those from p on are zero.
         """
-        kept = self.leading(self.capacity // 2)
-        padded = np.zeros((self.filled, max(self.capacity // 2, self.k + 2)))
-        padded[:, : len(kept)] = self.states[:, kept]
-        return self.values[kept], basis.ritz_vectors(self.basis, self._on_device(padded))
+        kept = self.leading(self.half)
+        return self.values[kept], basis.ritz_vectors(self.basis, self._coefficients(kept))
+
+    def _coefficients(self, pairs: list[int]) -> jax.Array:
+        """Return the coefficients (capacity, half) of Ritz pairs, padded in both directions."""
+        padded = np.zeros((self.filled, self.half))
+        padded[:, : len(pairs)] = self.states[:, pairs]
+        return self._on_device(padded)
 
     def _on_device(self, coefficients: np.ndarray) -> jax.Array:
         """Return coefficients of the filled vectors, padded to the whole array."""
@@ -305,14 +311,13 @@ class _Solver:
         pairs = self.wanted(ends)
         if self.filled < self.k:
             return self.rest
-        if self.krylov and np.any(self._coupled(pairs) > self.margin):
-            return self.rest
+        if self.krylov:
+            return self.rest if np.any(self._coupled(pairs) > self.margin) else None
         for offset in range(len(pairs)):
             place = (self.pursued + offset) % len(pairs)
             direction, norm = self.residual(pairs[place])
             if norm > self.margin:
                 self.pursued = place
-                self.krylov = False  # rounding has made them differ
                 return self._corrected(pairs[place], direction)
         return None
 
@@ -378,7 +383,7 @@ class _Solver:
         (Weyl's inequality).
         """
         wanted = self.wanted(ends=False)
-        others = self.order[self.k : self.capacity // 2]
+        others = self.order[self.k : self.half]
         if self.krylov:
             norms = self._coupled(others)
         else:
@@ -413,11 +418,9 @@ class _Solver:
 
     def _restart(self, kept: list[int]) -> None:
         """Go on from some Ritz pairs alone, as a basis of their own."""
-        coefficients = np.zeros((self.filled, self.capacity))
-        coefficients[:, : len(kept)] = self.states[:, kept]
-        rotation = self._on_device(coefficients)
-        # One after the other: memory for one of them is needed twice, and not for both.
-        self.basis = basis.Basis(*(basis.rotated(rows, rotation) for rows in self.basis))
+        coefficients = self._coefficients(kept)
+        # One after the other: room for the new rows of one of them is enough.
+        self.basis = basis.Basis(*(basis.rotated(rows, coefficients) for rows in self.basis))
         self._project(np.diag(self.values[kept]))
 
     def _random(self) -> jax.Array:
