@@ -404,12 +404,12 @@ class _Solver:
         """
         sequence = self.projection[first:, first:]
         couplings = np.append(np.diag(sequence, -1), self.length)
-        if self.length == 0:
-            return 0.0  # the sequence has ended
         least = np.inf
         for end in (bound, -bound):
             before, current, total, back = 0.0, 1.0, 1.0, 0.0
             for value, coupling in zip(np.diag(sequence), couplings, strict=True):
+                if coupling == 0:
+                    return 0.0  # the sequence has ended, and what is unseen has no part in it
                 following = ((end - value) * current - back * before) / coupling
                 before, current, back = current, following, coupling
                 total += current**2
