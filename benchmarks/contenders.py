@@ -19,9 +19,10 @@ from benchmarks.peers import (
     own,
     own_previous,
     scipy_eigsh,
+    scipy_lobpcg,
     size,
 )
-from benchmarks.problems import CACHE, ROWS, Point, write_cache
+from benchmarks.problems import CACHE, PAIRS, ROWS, Point, write_cache
 from benchmarks.torch_peer import (
     differences,
     torch_lanczos,
@@ -66,6 +67,7 @@ def contenders(
         *_eigsh(point, start, projections, truth),
         *_matfree(point, start, projections, truth),
         *_eigsh_warm(point, warm, [_projection(name, point, warm(0))], truth),
+        *_lobpcg(point, start, directions, truth),
         *_torch(operator, projections, truth),
         *_own(point, found),
     ]
@@ -107,6 +109,24 @@ def _eigsh_warm(
     solve = scipy_eigsh(point, warm, setting.tol, setting.ncv)
     variant = f"warm, tol {TOLERANCE:g}, best ncv {setting.ncv}"
     return [Contender("SciPy eigsh", variant, certifies=True, warm=True, solve=solve)]
+
+
+def _lobpcg(point: Point, start: Start, known: np.ndarray, truth: np.ndarray) -> list[Contender]:
+    """Return SciPy's block solver, from random vectors and from the eigenvectors known before."""
+
+    def cold(repetition: int) -> np.ndarray:
+        return np.stack([start(PAIRS * repetition + column) for column in range(PAIRS)], axis=1)
+
+    def warm(repetition: int) -> np.ndarray:
+        del repetition
+        return known.T
+
+    peer = partial(Contender, "SciPy lobpcg", certifies=True)
+    within = TOLERANCE * abs(truth[0])
+    return [
+        peer(f"tol {TOLERANCE:g}", warm=False, solve=scipy_lobpcg(point, cold, within)),
+        peer(f"warm, tol {TOLERANCE:g}", warm=True, solve=scipy_lobpcg(point, warm, within)),
+    ]
 
 
 def _matfree(

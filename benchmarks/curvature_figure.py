@@ -16,6 +16,7 @@ from samedge.figures import STYLE
 COLOURS = {
     "samedge": "#0072B2",
     "SciPy eigsh": "#E69F00",
+    "SciPy lobpcg": "#D55E00",
     "matfree": "#009E73",
     "hessian-eigenthings": "#CC79A7",
 }

@@ -5,6 +5,7 @@ All work on the same exact Hessian-vector products in float32, those of :mod:`sa
 A peer takes its start vector from ``start(round)``, so that all can start from the same one.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import eigsh, lobpcg
 
 from benchmarks.problems import PAIRS, CountedProducts, Point
 from samedge.basis import compiled_map
 from samedge.hessian import Eigenpairs, top_eigenpairs
 from samedge.products import hessian_operator
 
+LOBPCG_STEPS = 100  # at most
 TOLERANCE = 1e-3  # residual over operator norm, and the accuracy that eigenvalues must reach
 
 
@@ -93,6 +95,27 @@ def scipy_eigsh(
         operator = CountedProducts(exact_products(point), n, np.float32)
         values, _ = eigsh(operator, PAIRS, which="LM", tol=tol, ncv=ncv, v0=start(repetition))
         return Answer(by_magnitude(values), operator.products)
+
+    return solve
+
+
+def scipy_lobpcg(
+    point: Point, block: Callable[[int], np.ndarray], tol: float
+) -> Callable[[int], Answer]:
+    """Measure by SciPy's ``lobpcg`` (Knyazev 2001) from the columns of ``block(round)`` (n, m).
+
+    It iterates until the residuals are within ``tol``, an absolute number, and looks for the
+    algebraically largest eigenvalues.
+    """
+    n = size(point)
+
+    def solve(repetition: int) -> Answer:
+        operator = CountedProducts(exact_products(point), n, np.float32)
+        with warnings.catch_warnings():
+            # That it has not converged is seen in its answer.
+            warnings.simplefilter("ignore", UserWarning)
+            values, _ = lobpcg(operator, block(repetition), tol=tol, maxiter=LOBPCG_STEPS)
+        return Answer(by_magnitude(values)[:PAIRS], operator.products)
 
     return solve
 

@@ -112,6 +112,15 @@ def test_eigsh_is_tuned_on_projections_as_it_runs_on_the_hessian(point):
     assert all(error(answer.values, TRUTH) <= 1e-3 for answer in answers)
 
 
+def test_lobpcg_finds_the_algebraic_top(point):
+    def block(repetition):
+        return np.random.default_rng(repetition).normal(size=(SIZE, 3)).astype(np.float32)
+
+    answer = peers.scipy_lobpcg(point, block, 1e-3 * TRUTH[0])(0)
+    assert error(answer.values, np.array([5.0, 4.0, 1.0])) < 1e-3
+    assert answer.products > 9
+
+
 def test_matfree_finds_the_top_at_the_depth_given(point):
     pytest.importorskip("matfree", reason="matfree is in the benchmarks' environment only")
     answer = peers.matfree_lanczos(point, start, 30)(0)
