@@ -15,6 +15,7 @@ rule audit_run:
             "audit",
             "audit_table",
             "basis",
+            "certificate",
             "batching",
             "datasets",
             "device",

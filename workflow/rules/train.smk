@@ -17,6 +17,7 @@ rule train_run:
         # words an error is left out, so that editing it trains nothing again.
         modules=modules(
             "basis",
+            "certificate",
             "batching",
             "datasets",
             "density",

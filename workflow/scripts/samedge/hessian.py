@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from samedge import basis
+from samedge import basis, certificate
 from samedge.density import spectral_density
 from samedge.products import Loss, hessian_vector_product
 from samedge.settings import least_vectors
@@ -162,7 +162,7 @@ def top_eigenpairs(
         converged=(residuals <= solver.margin) & (not solver.exhausted),
         largest=float(solver.values[-1]),
         smallest=float(solver.values[0]),
-        overlooked=min(solver.overlooked, 1.0),
+        overlooked=solver.overlooked,
         ritz_values=ritz_values,
         ritz_vectors=ritz_vectors,
     )
@@ -195,7 +195,7 @@ class _Solver:
         self._project(np.zeros((0, 0)))
         self.krylov = True  # whether all residuals are parallel to the rest of the last product
         self.recalled: tuple[np.ndarray, jax.Array] | None = None
-        self.overlooked = np.inf  # bound on a probability, see Eigenpairs
+        self.chances: list[float] = []  # of each challenge to have overlooked something
         self.spent = 0  # products
         self.exhausted = False  # whether more were wanted than the cap allows
         self.pursued = 0  # place of the pair last improved among the wanted ones
@@ -203,6 +203,11 @@ class _Solver:
     @property
     def filled(self) -> int:
         return self.projection.shape[0]
+
+    @property
+    def overlooked(self) -> float:
+        """Bound on the probability that a larger eigenvalue was overlooked."""
+        return certificate.jointly(self.chances)
 
     @property
     def margin(self) -> float:
@@ -244,28 +249,32 @@ class _Solver:
         """Let a fresh random vector look for what was missed.
 
         It stops when something larger has turned up, when that has become improbable, or when the
-        basis is full. Challenges are independent: what several overlook is a product.
+        basis is full. Challenges are independent of each other.
         """
         before, margin = self._magnitudes(), self.margin
         bound = before[-1] + margin
         self._restart(self._deflated(bound, margin / 2))
         self.krylov = False
         first = self.filled
-        earlier = min(self.overlooked, 1.0)
+        self.chances.append(1.0)
         direction = self._random()
         while not self._full() and not self._capped():
             if not self._append(direction):
-                self.overlooked = 0.0  # all that the random vector leads to is in the basis
+                self.chances[-1] = 0.0  # all that the random vector leads to is in the basis
                 return
             direction = self.rest
             if np.any(self._magnitudes() > before + margin):
-                self.overlooked = np.inf
+                self.chances = []
                 return
-            self.overlooked = earlier * self._unseen(first, bound - margin / 2)
+            sequence = self.projection[first:, first:]
+            couplings = np.append(np.diag(sequence, -1), self.length)
+            self.chances[-1] = certificate.unseen(
+                np.diag(sequence), couplings, bound - margin / 2, self.size
+            )
             if self.overlooked <= MISS:
                 return
         if self.filled == self.size:
-            self.overlooked = 0.0
+            self.chances[-1] = 0.0
 
     def leading(self, count: int) -> list[int]:
         """Return the pairs of largest magnitude, and the ends, ``count`` in all if so many."""
@@ -392,29 +401,6 @@ class _Solver:
         cheapest = np.argsort(shifts)
         within = np.cumsum(shifts[cheapest]) <= margin
         return wanted + [others[place] for place in cheapest[within]]
-
-    def _unseen(self, first: int, bound: float) -> float:
-        """Bound the probability that a challenge has not seen an eigenvalue beyond ``bound``.
-
-        The rows from ``first`` on are a Lanczos sequence from a random unit vector. With its
-        orthonormal polynomials p_j, the vector has a part c along an eigenvector of the value mu
-        with ``c**2 <= 1 / sum(p_j(mu)**2)``, and beyond all Ritz values the sum grows with |mu|.
-        So whatever is beyond the bound and unseen has a part below that at the bound; a random
-        vector has one below c with a probability of at most ``c * sqrt(2 n / pi)``.
-        """
-        sequence = self.projection[first:, first:]
-        couplings = np.append(np.diag(sequence, -1), self.length)
-        least = np.inf
-        for end in (bound, -bound):
-            before, current, total, back = 0.0, 1.0, 1.0, 0.0
-            for value, coupling in zip(np.diag(sequence), couplings, strict=True):
-                if coupling == 0:
-                    return 0.0  # the sequence has ended, and what is unseen has no part in it
-                following = ((end - value) * current - back * before) / coupling
-                before, current, back = current, following, coupling
-                total += current**2
-            least = min(least, total)
-        return float(np.sqrt(2 * self.size / np.pi / least))
 
     def _restart(self, kept: list[int]) -> None:
         """Go on from some Ritz pairs alone, as a basis of their own."""
