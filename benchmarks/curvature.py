@@ -45,11 +45,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def report(entry: Mapping[str, Any]) -> str:
     """Lay out one row's results as text."""
-    lines = [("solver", "products", "seconds (min–max)", "error", "reached", "over best peer")]
-    ratios = entry["comparisons"].get("all", {}).get("ratio", {})
+    lines = [
+        (
+            "solver",
+            "products",
+            "seconds (min–max)",
+            "error",
+            "reached",
+            "certifies",
+            "over best peer",
+            "over best certifying peer",
+        )
+    ]
+    comparisons = entry["comparisons"]
+    ratios = [comparisons.get(group, {}).get("ratio", {}) for group in ("all", "certifying")]
     for name, case in entry["cases"].items():
         taken = case["seconds"]
-        over = f"{ratios[name]['median']:.2f}" if name in ratios else ""
+        over = [f"{found[name]['median']:.2f}" if name in found else "" for found in ratios]
         lines.append(
             (
                 name,
@@ -57,13 +69,11 @@ def report(entry: Mapping[str, Any]) -> str:
                 f"{taken['median']:.3f} ({taken['min']:.3f}–{taken['max']:.3f})",
                 f"{case['error']['max']:.0e}",
                 "yes" if case["reached"] else "no",
-                over,
+                "yes" if case["certifies"] else "",
+                *over,
             )
         )
-    best = [
-        f"fastest of {group} peers: {found['best']}"
-        for group, found in entry["comparisons"].items()
-    ]
+    best = [f"fastest of {group} peers: {found['best']}" for group, found in comparisons.items()]
     product = entry["notes"]["product_seconds"]
     head = (
         f"{entry['title']}\n{entry['parameters']:,} parameters; a product takes "

@@ -8,7 +8,7 @@ is orthogonal to the direction that has since become one of the largest, or the 
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,15 @@ def _float32(rotation: np.ndarray, eigenvalues: np.ndarray) -> np.ndarray:
     return np.asarray((matrix + matrix.T) / 2, np.float32)
 
 
+def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lay out the results as text."""
+    lines = [
+        [name, f"{row['right']}/{row['seeds']}", str(row["fooled"]), f"{row['products']:.0f}"]
+        for name, row in rows.items()
+    ]
+    return table([["trap", "right", "converged but wrong", "products"], *lines])
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run every trap with several seeds, print and store how often the solver was fooled."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -144,11 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "seeds": len(outcomes),
             "products": float(np.median([outcome.products for outcome in outcomes])),
         }
-    lines = [
-        [name, f"{row['right']}/{row['seeds']}", str(row["fooled"]), f"{row['products']:.0f}"]
-        for name, row in rows.items()
-    ]
-    print(table([["trap", "right", "converged but wrong", "products"], *lines]))
+    print(report(rows))
     merge_results(RESULTS / "traps.json", {"traps": rows, "machine": machine(["jax", "numpy"])})
 
 
