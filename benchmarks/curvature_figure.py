@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
+from benchmarks.scaling_figure import plain_logarithms
 from samedge.figures import STYLE
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
@@ -73,6 +74,7 @@ def _points(axis: plt.Axes, cases: Mapping[str, Mapping[str, Any]], quantity: st
             fontsize="x-small",
         )
     axis.set_xscale("log")
+    plain_logarithms(axis.xaxis)
     axis.set_yticks(range(len(cases)), list(cases))
     axis.margins(x=0.15, y=0.05)
     axis.invert_yaxis()

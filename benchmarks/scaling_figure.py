@@ -9,8 +9,9 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import matplotlib.ticker
 import numpy as np
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from benchmarks.measuring import IMAGES
 from samedge.figures import STYLE
@@ -20,43 +21,53 @@ PANELS = {"width": "width", "examples": "examples", "depth": "depth", "checks": 
 
 
 def draw(results: Mapping[str, Any], path: Path = IMAGES / "benchmark_scaling.png") -> None:
-    """Draw the medians with whiskers from the least to the most, and write them to ``path``."""
+    """Draw the medians with whiskers from the least to the most, and write them to ``path``.
+
+    Slopes stand in the titles; dashed is how the operations of a step grow.
+    """
     with plt.style.context(STYLE):
         figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3), layout="constrained")
         for axis, (series, label) in zip(axes, PANELS.items(), strict=True):
             found = results[series]
-            _points(axis, found["sizes"], found["seconds"], BLUE, f"slope {found['slope']:.2f}")
+            _points(axis, found["sizes"], found["seconds"], BLUE)
             if series == "checks":
-                label_each = f"one product, slope {found['slope_per_product']:.2f}"
-                each = found["seconds_per_product"]
-                _points(axis, found["sizes"], each, VERMILION, label_each)
-                axis.set_title("a check of the top three", loc="left")
+                _points(axis, found["sizes"], found["seconds_per_product"], VERMILION)
+                title = (
+                    f"a check: {found['slope']:.2f}; a product: {found['slope_per_product']:.2f}"
+                )
             else:
                 _operations(axis, found)
-                axis.set_title("a SAM step", loc="left")
+                title = f"a step: {found['slope']:.2f}; dashed: {found['slope_of_operations']:.2f}"
+            axis.set_title(title, loc="left", fontsize="medium")
             axis.set(xscale="log", yscale="log", xlabel=label)
             axis.set_xticks(found["sizes"], [f"{size:,}" for size in found["sizes"]], minor=False)
             axis.tick_params(axis="x", labelrotation=30)
-            axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-            axis.legend()
+            axis.xaxis.set_minor_locator(NullLocator())
+            plain_logarithms(axis.yaxis)
         axes[0].set_ylabel("time (s)")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Software": None})
     plt.close(figure)
 
 
+def plain_logarithms(axis: Axis) -> None:
+    """Label 1, 2 and 5 of every decade of a logarithmic axis, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
 def _points(
-    axis: plt.Axes, sizes: list[float], spreads: list[Mapping[str, float]], colour: str, label: str
+    axis: plt.Axes, sizes: list[float], spreads: list[Mapping[str, float]], colour: str
 ) -> None:
     median = np.array([found["median"] for found in spreads])
     below = median - [found["min"] for found in spreads]
     above = np.array([found["max"] for found in spreads]) - median
-    axis.errorbar(sizes, median, yerr=[below, above], color=colour, marker="o", label=label)
+    axis.errorbar(sizes, median, yerr=[below, above], color=colour, marker="o")
 
 
 def _operations(axis: plt.Axes, found: Mapping[str, Any]) -> None:
     """Draw the count of operations, moved to where the largest size was timed."""
     operations = np.array(found["operations"], dtype=float)
     scaled = operations / operations[-1] * found["seconds"][-1]["median"]
-    label = f"operations, slope {found['slope_of_operations']:.2f}"
-    axis.plot(found["sizes"], scaled, color="0.5", linestyle="--", label=label)
+    axis.plot(found["sizes"], scaled, color="0.5", linestyle="--")

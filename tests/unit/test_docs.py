@@ -19,7 +19,7 @@ def fenced(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("writer", ["write_configuration", "write_rulegraph"])
+@pytest.mark.parametrize("writer", ["write_configuration", "write_rulegraph", "write_benchmarks"])
 def test_generated_pages_are_current(repository, writer):
     path = repository / "docs" / f"{writer}.py"
     spec = importlib.util.spec_from_file_location(writer, path)
@@ -51,7 +51,7 @@ def test_the_overlay_in_the_configuration_page_is_valid(repository, tmp_path):
     assert experiment.tasks["mnist"].model.settings == {"blocks": 1, "channels": 4}
 
 
-@pytest.mark.parametrize("name", ["configuration", "extending", "method", "workflow"])
+@pytest.mark.parametrize("name", ["benchmarks", "configuration", "extending", "method", "workflow"])
 def test_links_lead_somewhere(repository, name):
     page = repository / "docs" / f"{name}.md"
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))

@@ -1,0 +1,103 @@
+"""Write docs/benchmarks.md from what the benchmarks stored in benchmarks/results.
+
+python docs/write_benchmarks.py
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+
+from benchmarks import curvature, experiment, memory, scaling, startup, training, traps
+from benchmarks.measuring import RESULTS
+
+PAGE = Path(__file__).resolve().with_name("benchmarks.md")
+
+Results = Mapping[str, Any]
+
+INTRODUCTION = """\
+# Benchmarks
+
+Everything here was measured by `make benchmark` (one part: `make benchmark ARGS=training`), and
+this page is written by `python docs/write_benchmarks.py` from what that stored in
+[benchmarks/results](../benchmarks/results). Both sides of a ratio took turns in one run; figures
+are medians with the least and the most in brackets. The machine, with the versions of everything,
+stands in each file: two cores, shared with others, so a second is not a figure to compare between
+tables; a ratio is. Nothing was run on a GPU.
+"""
+
+COMPARISON = """\
+Time and products to the top three eigenpairs, at a relative accuracy of 1e-3 checked against
+float64, beside peers on the same products (those of hessian-eigenthings are PyTorch's own). The
+peers are tuned in their favour, with the truth at hand: "depth 20 (eigenvalues 1e-3)" is the least
+at which Lanczos is right for every start, which nobody knows beforehand, and such a peer does not
+say whether it is; those that "certify" do. SciPy's `lobpcg` is a block solver. "over best peer" is
+the time over that of the fastest cold peer of the same round.
+
+![Products and seconds of every solver](images/benchmark_curvature.png)
+"""
+
+
+def of_curvature(results: Results) -> str:
+    """Return the comparison of solvers, a block for each row."""
+    return "\n".join([COMPARISON, *(block(curvature.report(row)) for row in results.values())])
+
+
+def of_training(results: Results) -> str:
+    """Return the loop, the rate and the convolution."""
+    return block("\n\n".join(training.report(entry, part) for part, entry in results.items()))
+
+
+def of_scaling(results: Results) -> str:
+    """Return the slopes and their picture."""
+    caption = "Time of a step and of a check against their sizes, slopes in the titles"
+    return f"{block(scaling.report(results))}\n![{caption}](images/benchmark_scaling.png)\n"
+
+
+def of_experiment(results: Results) -> str:
+    """Return the default experiment's account, a block for each revision."""
+    return "\n".join(block(experiment.report(*entry)) for entry in results.items())
+
+
+SECTIONS: Mapping[str, tuple[str, Callable[[Results], str]]] = {
+    "curvature": ("The top of the spectrum, beside peers", of_curvature),
+    "traps": (
+        "Spectra made to fool a solver",
+        lambda results: block(traps.report(results["traps"])),
+    ),
+    "training": ("Training", of_training),
+    "scaling": ("How time grows", of_scaling),
+    "startup": (
+        "The first and the second job of a task",
+        lambda results: block(startup.report(results)),
+    ),
+    "experiment": ("The default experiment as a whole", of_experiment),
+    "memory": (
+        "Memory of the paper's MNIST job, a check of six products",
+        lambda results: block(memory.report(results["mnist"]["microbatches"])),
+    ),
+}
+
+
+def page() -> str:
+    """Return the page, with the parts that there are results of."""
+    parts = [INTRODUCTION]
+    for name, (title, text) in SECTIONS.items():
+        path = RESULTS / f"{name}.json"
+        if path.is_file():
+            results = json.loads(path.read_text(encoding="utf-8"))
+            parts.append(f"## {title}\n\n{text(results)}")
+    return "\n".join(parts)
+
+
+def block(text: str) -> str:
+    """Return text as a block of Markdown."""
+    return f"```text\n{text.rstrip()}\n```\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
