@@ -41,6 +41,12 @@ the time over that of the fastest cold peer of the same round.
 ![Products and seconds of every solver](images/benchmark_curvature.png)
 """
 
+ACCOUNT = """\
+"before" is revision 0c7d637, with another solver and without densities. Its jobs did not yet report
+their start-up apart from the rest: its training and measuring, and with them the share, include the
+compiling that a run does on its way; those of now do not.
+"""
+
 
 def of_curvature(results: Results) -> str:
     """Return the comparison of solvers, a block for each row."""
@@ -60,7 +66,7 @@ def of_scaling(results: Results) -> str:
 
 def of_experiment(results: Results) -> str:
     """Return the default experiment's account, a block for each revision."""
-    return "\n".join(block(experiment.report(*entry)) for entry in results.items())
+    return "\n".join([ACCOUNT, *(block(experiment.report(*entry)) for entry in results.items())])
 
 
 SECTIONS: Mapping[str, tuple[str, Callable[[Results], str]]] = {
