@@ -76,7 +76,8 @@ def report(entry: Mapping[str, Any]) -> str:
     best = [f"fastest of {group} peers: {found['best']}" for group, found in comparisons.items()]
     product = entry["notes"]["product_seconds"]
     head = (
-        f"{entry['title']}\n{entry['parameters']:,} parameters; a product takes "
+        f"{entry['title']}; rounds: {entry['repetitions']}\n"
+        f"{entry['parameters']:,} parameters; a product takes "
         f"{product['jax']:.3g} s in JAX, {product['torch']:.3g} s in PyTorch"
     )
     return "\n".join([head, table(lines), *best, ""])

@@ -1,6 +1,7 @@
 """Write docs/benchmarks.md from what the benchmarks stored in benchmarks/results.
 
-python docs/write_benchmarks.py
+Run as ``python docs/write_benchmarks.py``. A test holds the committed file equal to what this
+script writes.
 """
 
 import json

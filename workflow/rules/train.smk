@@ -17,8 +17,8 @@ rule train_run:
         # words an error is left out, so that editing it trains nothing again.
         modules=modules(
             "basis",
-            "certificate",
             "batching",
+            "certificate",
             "datasets",
             "density",
             "device",

@@ -31,9 +31,8 @@ class Appended(NamedTuple):
     length: jax.Array  # its norm
 
 
-def empty(capacity: int, params: Any) -> Basis:
-    """Return room for ``capacity`` vectors that are shaped like the parameters."""
-    flat = flat_shape(params)
+def empty(capacity: int, flat: jax.ShapeDtypeStruct) -> Basis:
+    """Return room for ``capacity`` flat vectors."""
     return Basis(*(jnp.zeros((capacity, flat.size), flat.dtype) for _ in Basis._fields))
 
 

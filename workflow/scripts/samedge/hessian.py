@@ -54,7 +54,7 @@ class Eigenpairs(NamedTuple):
         Hessian-vector products spent.
     converged
         ``(k,)`` bool, whether each residual is within tolerance times the operator norm; False
-        for all if the cap on products came before ``overlooked`` was small.
+        for all if the cap on products cut the measurement short.
     largest, smallest
         The algebraic ends of the spectrum, as far as they were asked for.
     overlooked
@@ -191,7 +191,7 @@ class _Solver:
         self.capacity = min(max_vectors, flat.size)
         # Pairs with which a full basis goes on.
         self.half = min(self.capacity, max(self.capacity // 2, k + 2))
-        self.basis = basis.empty(self.capacity, params)
+        self.basis = basis.empty(self.capacity, flat)
         self._project(np.zeros((0, 0)))
         self.krylov = True  # whether all residuals are parallel to the rest of the last product
         self.recalled: tuple[np.ndarray, jax.Array] | None = None
