@@ -1,12 +1,12 @@
 """Measure every contender of a row in turns, and relate the project's solver to the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.contenders import OURS, contenders
-from benchmarks.measuring import Timed, interleave, machine, seconds, spread, timed
+from benchmarks.measuring import Timed, machine, rounds, seconds, spread, timed
 from benchmarks.peers import TOLERANCE, Answer, Contender, error, size
 from benchmarks.problems import ROWS, load_point, truth
 
@@ -16,8 +16,11 @@ HOPELESS = 5  # times the products of the best, beyond which nothing is timed ag
 Timings = Mapping[str, Sequence[Timed[Answer]]]
 
 
-def measure_row(name: str, repetitions: int) -> dict[str, Any]:
-    """Measure one row of the comparison; return all that is to be stored of it."""
+def measure_row(name: str, repetitions: int) -> Iterator[dict[str, Any]]:
+    """Measure one row of the comparison; after each round, yield all that is to be stored of it.
+
+    A row of large problems takes hours: what was measured is then kept if the rest is not.
+    """
     print(f"{name}: {ROWS[name].title}", flush=True)
     point = load_point(name)
     true_values = truth(name, point)
@@ -26,21 +29,24 @@ def measure_row(name: str, repetitions: int) -> dict[str, Any]:
     again = _worth_repeating(first, true_values)
     timings = {name: [timing] for name, timing in first.items() if name not in again}
     repeated = {entrant.name: entrant.solve for entrant in entrants if entrant.name in again}
-    timings |= interleave(repeated, repetitions, warm_up=False)
-    cases = {
-        entrant.name: _case(entrant, timings[entrant.name], true_values) for entrant in entrants
-    }
-    return {
-        "title": ROWS[name].title,
-        "parameters": size(point),
-        "truth": true_values.tolist(),
-        "repetitions": repetitions,
-        "accuracy": TOLERANCE,
-        "machine": machine(PACKAGES),
-        "notes": notes,
-        "cases": cases,
-        "comparisons": compare(cases, timings),
-    }
+    timings |= {name: [] for name in repeated}
+    for number, taken in enumerate(rounds(repeated, repetitions), start=1):
+        for entrant, timing in taken.items():
+            timings[entrant].append(timing)
+        cases = {
+            entrant.name: _case(entrant, timings[entrant.name], true_values) for entrant in entrants
+        }
+        yield {
+            "title": ROWS[name].title,
+            "parameters": size(point),
+            "truth": true_values.tolist(),
+            "repetitions": number,
+            "accuracy": TOLERANCE,
+            "machine": machine(PACKAGES),
+            "notes": notes,
+            "cases": cases,
+            "comparisons": compare(cases, timings),
+        }
 
 
 def _first(entrant: Contender, true_values: np.ndarray) -> Timed[Answer]:
@@ -85,11 +91,9 @@ def compare(cases: Mapping[str, Mapping[str, Any]], timings: Timings) -> dict[st
     done): the name of its fastest by the median, and by our case the spread of our seconds over
     the least of the group's in the same round.
     """
-    rounds = max(map(len, timings.values()))
+    most = max(map(len, timings.values()))
     timed_fully = {
-        name: case
-        for name, case in cases.items()
-        if case["reached"] and len(timings[name]) == rounds
+        name: case for name, case in cases.items() if case["reached"] and len(timings[name]) == most
     }
     ours = [name for name, case in timed_fully.items() if case["solver"] == OURS]
     rivals = {

@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "curvature.json")
     arguments = parser.parse_args(argv)
     for name in arguments.rows:
-        entry = measure_row(name, arguments.repetitions)
-        print(report(entry), flush=True)
-        results = merge_results(arguments.output, {name: entry})
+        for entry in measure_row(name, arguments.repetitions):
+            results = merge_results(arguments.output, {name: entry})
+            print(report(entry), flush=True)
     picture = IMAGES if arguments.output.parent == RESULTS else arguments.output.parent
     draw(
         {name: results[name] for name in ROWS if name in results},

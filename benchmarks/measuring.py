@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -53,16 +53,24 @@ def interleave(
     -------
     For each case its timings, by round.
     """
-    names = list(cases)
     if warm_up:
-        for name in names:
-            cases[name](0)
-    timings: dict[str, list[Timed[Result]]] = {name: [] for name in names}
+        for case in cases.values():
+            case(0)
+    timings: dict[str, list[Timed[Result]]] = {name: [] for name in cases}
+    for taken in rounds(cases, repetitions):
+        for name, timing in taken.items():
+            timings[name].append(timing)
+    return timings
+
+
+def rounds(
+    cases: Mapping[str, Callable[[int], Result]], repetitions: int
+) -> Iterator[dict[str, Timed[Result]]]:
+    """Take the rounds of :func:`interleave` one by one, so that each can be stored when it ends."""
+    names = list(cases)
     for repetition in range(repetitions):
         turn = repetition % max(1, len(names))
-        for name in names[turn:] + names[:turn]:
-            timings[name].append(timed(cases[name], repetition))
-    return timings
+        yield {name: timed(cases[name], repetition) for name in names[turn:] + names[:turn]}
 
 
 def timed(function: Callable[..., Result], *arguments: Any) -> Timed[Result]:
