@@ -18,6 +18,7 @@ GRIDS = {
 ENVIRONMENT = {
     "git_commit": "0" * 40,
     "package_versions": '{"jax": "0.10.2"}',
+    "unlocked_packages": "",
     "device": "cpu",
     "matmul_precision": "highest",
     "data_source": "sample",

@@ -146,7 +146,7 @@ def test_non_finite_loss_ends_the_run_with_its_records():
     )
     records, outcome = training.train(run, line.problem(), lambda text: None)
     assert outcome.status == "diverged"
-    assert outcome.reason == "non-finite loss or gradient"
+    assert outcome.reason == "non-finite loss, gradient or parameter"
     assert 0 < outcome.step < 5
     assert [record["step"] for record in records] == [0]
     assert np.isnan(outcome.test_metric)

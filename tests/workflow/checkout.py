@@ -110,17 +110,28 @@ class Checkout:
 
     def python(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
         """Run the interpreter of these tests here; it is also what rules find as ``python``."""
+        process = self.start(*arguments, **environment)
+        try:
+            output, _ = process.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def start(
+        self, *arguments: object, start_new_session: bool = False, **environment: str
+    ) -> subprocess.Popen:
+        """Start the interpreter of these tests here, both outputs in one pipe."""
         inherited = {name: value for name, value in os.environ.items() if name not in UNSET}
         path = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             cwd=self.root,
             env=inherited | {"PATH": path} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=LONGEST,
-            check=False,
+            start_new_session=start_new_session,
         )
 
     def plan(

@@ -178,7 +178,7 @@ def test_runs_that_diverge_end_at_once_with_step_and_reason(finished: Checkout):
     for rho in range(2):
         run = diverged.isel(rho=rho)
         assert 0 < int(run["end_step"]) < 12
-        assert run["end_reason"] == "non-finite loss or gradient"
+        assert run["end_reason"] == "non-finite loss, gradient or parameter"
         before = [step for step in STEPS["mnist"] if step < int(run["end_step"])]
         np.testing.assert_array_equal(run["step"][: len(before)], before)
         for name, dims in CONTRACT.items():
@@ -211,7 +211,7 @@ def test_figures_name_the_runs_that_diverged(finished: Checkout, tmp_path, numbe
     for rho in radii:
         step = int(cube["end_step"].sel(eta=10000, rho=float(rho), seed=0))
         assert f"diverged at step {step}" in text
-    assert text.replace("\n", " ").count("non-finite loss or gradient") == len(radii)
+    assert text.replace("\n", " ").count("non-finite loss, gradient or parameter") == len(radii)
     # What was read above is what the workflow drew.
     figures.save(figure, tmp_path / "drawn.pdf", tmp_path / "drawn.png")
     name = f"figures/figure_{number:02d}"

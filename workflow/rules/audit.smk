@@ -54,6 +54,7 @@ rule audit_run:
         mem_mb=32000,
         runtime=24 * 60,
         compilation_cache=EXPERIMENT.compilation_cache or f"{RESULTS}/cache/jax",
+        jobs_per_gpu=EXPERIMENT.jobs_per_gpu,
     params:
         device=EXPERIMENT.device,
     message:
@@ -61,7 +62,7 @@ rule audit_run:
     shell:
         "python {input.script} --run {input.run:q} --parameters {input.parameters:q}"
         " --data {input.data:q} --device {params.device}"
-        " --cache {resources.compilation_cache:q} --output {output:q} 2>&1 | tee {log:q}"
+        " --jobs-per-gpu {resources.jobs_per_gpu} --cache {resources.compilation_cache:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule collect_audit:

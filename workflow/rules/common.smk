@@ -9,6 +9,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 from samedge.configuration import validate
 from samedge.errors import UserError
 from samedge.figure_table import FIGURES, drawable
+from samedge.run_modules import RUN_MODULES
 
 try:
     EXPERIMENT = validate(config)

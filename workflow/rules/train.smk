@@ -13,33 +13,8 @@ rule train_run:
     input:
         data=f"{RESULTS}/data/{{task}}.npz",
         script="workflow/scripts/train_run.py",
-        # All that decides a run's numbers or its file; what only reads the command line or
-        # words an error is left out, so that editing it trains nothing again.
         modules=modules(
-            "basis",
-            "batching",
-            "certificate",
-            "datasets",
-            "density",
-            "device",
-            "edge",
-            "files",
-            "flax_networks",
-            "haiku_transformer",
-            "hessian",
-            "losses",
-            "models",
-            "observers",
-            *(["parameters"] if KEPT else []),
-            "problems",
-            "products",
-            "provenance",
-            "quadrature",
-            "records",
-            "sam",
-            "schedule",
-            "training",
-            "variables",
+            *(name for name in RUN_MODULES if KEPT or name != "parameters")
         ),
     output:
         **KEPT,
@@ -60,15 +35,23 @@ rule train_run:
         )
     # On a CPU JAX takes all cores it finds; four are scaled down to what there is.
     threads: 4
+    # A job that was cut off goes on from its checkpoint.
+    retries: 2
     resources:
         gpu=1,
         mem_mb=16000,
         runtime=run_minutes,
         # No parameter: where compiled programs lie changes no run, and trains none again.
         compilation_cache=EXPERIMENT.compilation_cache or f"{RESULTS}/cache/jax",
+        jobs_per_gpu=EXPERIMENT.jobs_per_gpu,
+        # Neither do these, where 0 is no limit.
+        checkpoint_minutes=str(EXPERIMENT.checkpoints.minutes or 0),
+        checkpoint_steps=EXPERIMENT.checkpoints.steps or 0,
     params:
         settings=run_settings,
         device=EXPERIMENT.device,
+        # No output: what a failed job has put out is deleted, and this must not be.
+        checkpoints=f"{RESULTS}/checkpoints/{{task}}/{RUN_NAME}",
         kept=lambda wildcards, output: (
             ["--parameters", output.parameters] if KEPT else []
         ),
@@ -76,6 +59,10 @@ rule train_run:
         "Train {wildcards.task}: eta {wildcards.eta}, rho {wildcards.rho}, seed {wildcards.seed}"
     shell:
         "python {input.script} --settings {params.settings:q} --device {params.device}"
+        " --jobs-per-gpu {resources.jobs_per_gpu}"
+        " --checkpoints {params.checkpoints:q}"
+        " --checkpoint-minutes {resources.checkpoint_minutes}"
+        " --checkpoint-steps {resources.checkpoint_steps}"
         " --cache {resources.compilation_cache:q} --data {input.data:q} --output {output.run:q}"
         " {params.kept:q}"
         " 2>&1 | tee {log:q}"

@@ -7,15 +7,13 @@ By hand:
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 from samedge import records
 from samedge.device import prepare_jax
-from samedge.errors import UserError, run_script
+from samedge.errors import Parser, UserError, run_script
+from samedge.logs import say
 from samedge.settings import RunSettings
-
-say = partial(print, flush=True)  # a line of the log, at once
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,7 +26,13 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"{arguments.run}: its settings are not those of this version ({error}); train it again"
         ) from error
-    prepare_jax(settings.precision, arguments.device, double=True)
+    prepare_jax(
+        settings.precision,
+        arguments.device,
+        double=True,
+        jobs=arguments.jobs_per_gpu,
+        report=say,
+    )
 
     from samedge.audit import DIFFERENCE_STEP, TOLERANCE, audit
     from samedge.audit_table import Audit, write_audit
@@ -52,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="the run file (.nc)")
     parser.add_argument(
         "--parameters", type=Path, required=True, help="the parameters that the run kept (.nc)"
@@ -60,6 +64,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="the task's data file (.npz)")
     parser.add_argument("--output", type=Path, required=True, help="the audit to write (.json)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="jobs that share one GPU and its memory"
+    )
     parser.add_argument("--cache", type=Path, help="folder where compiled programs are kept")
     return parser.parse_args(argv)
 

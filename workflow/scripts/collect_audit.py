@@ -1,17 +1,16 @@
 """Write what the audits of an experiment found: every error as CSV, and a table per task."""
 
-import argparse
 from pathlib import Path
 
 from samedge.audit_table import errors_csv, errors_markdown, read_audits
-from samedge.errors import run_script
+from samedge.errors import Parser, run_script
 from samedge.files import whole_file
 from samedge.grid import grid_runs
 
 
 def main(argv: list[str] | None = None) -> None:
     """Collect audits from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--grids",
         nargs="+",

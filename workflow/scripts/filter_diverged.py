@@ -1,16 +1,15 @@
 """Write a cube without the runs that diverged (or are missing)."""
 
-import argparse
 from pathlib import Path
 
 from samedge import records
 from samedge.collecting import drop_diverged
-from samedge.errors import run_script
+from samedge.errors import Parser, run_script
 
 
 def main(argv: list[str] | None = None) -> None:
     """Filter a cube from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--input", type=Path, required=True, help="the cube of every run")
     parser.add_argument("--output", type=Path, required=True, help="the filtered cube to write")
     arguments = parser.parse_args(argv)

@@ -1,15 +1,14 @@
 """Draw the spectral density of a task, gradient descent beside SAM, from its cube."""
 
-import argparse
 from pathlib import Path
 
 from samedge import density_figure, figures, records
-from samedge.errors import run_script
+from samedge.errors import Parser, run_script
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw a task's density from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--cube", type=Path, required=True, help="the cube of the task")
     parser.add_argument("--rho", required=True, help="radius of the SAM runs to show")
     parser.add_argument("--output-pdf", type=Path, required=True)

@@ -1,16 +1,15 @@
 """Draw one figure of the paper from the cube of its task (Figure 1 needs none)."""
 
-import argparse
 from pathlib import Path
 
 from samedge import figures, records
-from samedge.errors import UserError, run_script
+from samedge.errors import Parser, UserError, run_script
 from samedge.figure_table import FIGURES
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw a figure from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--number", type=int, required=True, choices=FIGURES, metavar="N", help="1 to 16"
     )

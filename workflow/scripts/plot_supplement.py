@@ -1,16 +1,15 @@
 """Draw all plots of every completed run of a cube into one folder."""
 
-import argparse
 from pathlib import Path
 
 from samedge import figures, records
-from samedge.errors import run_script
+from samedge.errors import Parser, run_script
 from samedge.supplement import write_supplement
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw a task's supplement from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--cube", type=Path, required=True, help="the (filtered) cube of the task")
     parser.add_argument(
         "--axis", choices=figures.AXES, default=figures.AXES[0], help="what is on x"

@@ -1,11 +1,10 @@
 """Write the checksummed data file of one task, from sample data or from TensorFlow Datasets."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from samedge.datasets import write_data
-from samedge.errors import run_script
+from samedge.errors import Parser, run_script
 from samedge.sources import Request, prepare
 
 
@@ -16,7 +15,7 @@ def count(text: str) -> int | None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prepare one data set."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--dataset", required=True, help="name in the registry of data sets")
     parser.add_argument("--source", required=True, choices=("sample", "tfds"))
     for split in ("train", "test"):

@@ -11,20 +11,20 @@ import argparse
 import math
 import time
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
-from samedge.device import prepare_jax
-from samedge.errors import UserError, nearest, run_script
+from samedge.checkpoint import Checkpoints, Interval, sole_writer
+from samedge.device import named_memory, prepare_jax
+from samedge.errors import Parser, UserError, nearest, run_script
+from samedge.logs import say
+from samedge.run_modules import sources_digest
 from samedge.settings import RunSettings, decimal_string
 
 LARGEST_SEED = 2**32 - 1
 
-say = partial(print, flush=True)  # a line of the log, at once
-
 
 def main(argv: list[str] | None = None) -> None:
-    """Unpack the arguments, train, write."""
+    """Unpack the arguments, train or go on with it, write."""
     arguments = parse(argv)
     settings = resolve(arguments)
     if arguments.parameters is not None and not settings.audit.at:
@@ -32,8 +32,19 @@ def main(argv: list[str] | None = None) -> None:
             "--parameters: audit.at is empty, so that the parameters of no check are kept; give it "
             "shares of the budget, such as [1], or leave out --parameters"
         )
-    prepare_jax(settings.precision, arguments.device)
+    outputs = [path for path in (arguments.output, arguments.parameters) if path is not None]
+    before = [path.exists() for path in outputs]
+    with sole_writer(arguments.checkpoints, say) as waited:
+        if waited and not any(before) and all(path.exists() for path in outputs):
+            say(f"the other process has finished this run: {arguments.output}")
+            return
+        prepare_jax(settings.precision, arguments.device, jobs=arguments.jobs_per_gpu, report=say)
+        with named_memory(_lower(settings)):
+            run(arguments, settings)
 
+
+def run(arguments: argparse.Namespace, settings: RunSettings) -> None:
+    """Train one run on the device that JAX was prepared for, and write its files."""
     from samedge import records
     from samedge.datasets import read_data
     from samedge.observers import DensityObserver
@@ -49,6 +60,19 @@ def main(argv: list[str] | None = None) -> None:
     # The date stands here, in the log, so that run files of equal settings can be equal.
     started = datetime.now(UTC).isoformat(timespec="seconds")
     say(f"{settings.task} {settings.name} on {attributes['device']}, started {started}")
+    if attributes["unlocked_packages"]:
+        say(f"warning: other packages than the lock's: {attributes['unlocked_packages']}")
+    checkpoints = Checkpoints(
+        arguments.checkpoints,
+        {
+            "settings": settings.to_json(),
+            "parameters": arguments.parameters is not None,
+            "sources": sources_digest(),
+            **{name: value for name, value in attributes.items() if name != "git_commit"},
+        },
+        Interval(arguments.checkpoint_minutes or None, arguments.checkpoint_steps or None),
+        say,
+    )
     with shared_programs(arguments.cache, say) as share:
 
         def progress(line: str) -> None:
@@ -59,18 +83,29 @@ def main(argv: list[str] | None = None) -> None:
         density = DensityObserver(settings, problem, progress)
         keeper = ParameterKeeper(settings.audit.at if arguments.parameters else ())
         begun, ready = time.perf_counter(), programs.seconds
-        checks, outcome = train(settings, problem, progress, [density, keeper])
+        checks, outcome = train(settings, problem, progress, [density, keeper], checkpoints)
         taken = time.perf_counter() - begun - (programs.seconds - ready)
     say(f"trained and measured for {taken:.1f} s; {programs}")
-    dataset = records.run_dataset(settings, checks, outcome, attributes, density.records)
-    records.write(dataset, arguments.output)
     if arguments.parameters is not None:
         write_parameters(arguments.parameters, settings, keeper.kept, attributes)
+    dataset = records.run_dataset(settings, checks, outcome, attributes, density.records)
+    records.write(dataset, arguments.output)
+    checkpoints.remove()
+
+
+def _lower(settings: RunSettings) -> str:
+    """Return what to change in the configuration for a run that takes less memory."""
+    task = f"tasks.{settings.task}"
+    return (
+        f"lower {task}.microbatch (now {settings.microbatch or 'null, all examples at once'}), "
+        f"curvature.max_vectors (now {settings.curvature.max_vectors}), jobs_per_gpu, or the size "
+        f"of {task}.model"
+    )
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the task's data file (.npz)")
     parser.add_argument("--output", type=Path, required=True, help="the run file to write (.nc)")
     parser.add_argument(
@@ -79,7 +114,28 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="file to keep the parameters in that audit.at asks for (.nc)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="jobs that share one GPU and its memory"
+    )
     parser.add_argument("--cache", type=Path, help="folder where compiled programs are kept")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        help="folder for this run's checkpoints, from which it goes on; beside the run file if not "
+        "given",
+    )
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        default=10.0,
+        help="minutes from one checkpoint to the next, 10 if not given; 0 for no limit",
+    )
+    parser.add_argument(
+        "--checkpoint-steps",
+        type=int,
+        default=0,
+        help="steps from one checkpoint to the next; 0, if not given, for no limit",
+    )
     parser.add_argument("--settings", help="a run's settings as JSON, instead of the following")
     parser.add_argument(
         "--configfile", type=Path, nargs="+", help="configuration, each file over the ones before"
@@ -96,6 +152,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"needs --settings, or else --{', --'.join(missing)}")
     if arguments.settings is not None and given:
         parser.error(f"--settings says it all; leave out --{', --'.join(given)}")
+    least = {"jobs_per_gpu": 1, "checkpoint_minutes": 0, "checkpoint_steps": 0}
+    for name, bound in least.items():
+        value = getattr(arguments, name)
+        if not value >= bound:
+            option = name.replace("_", "-")
+            parser.error(f"argument --{option}: {value:g} must be at least {bound}")
+    if arguments.checkpoints is None:
+        arguments.checkpoints = arguments.output.with_suffix(".checkpoints")
     return arguments
 
 

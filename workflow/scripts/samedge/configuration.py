@@ -260,6 +260,7 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
             },
         )
     parts = {
+        "checkpoints": settings.CheckpointSettings,
         "curvature": settings.CurvatureSettings,
         "density": settings.DensitySettings,
         "audit": settings.AuditSettings,

@@ -1,11 +1,20 @@
 """JAX on the device asked for, as every job that computes with it sets it up."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from samedge.errors import UserError
+from samedge.gpus import take_device
 
 
-def prepare_jax(precision: str, device: str, double: bool = False) -> None:
+def prepare_jax(
+    precision: str,
+    device: str,
+    double: bool = False,
+    jobs: int = 1,
+    report: Callable[[str], None] = print,
+) -> None:
     """Import JAX on the device asked for, with every source of drift switched off.
 
     Parameters
@@ -13,9 +22,14 @@ def prepare_jax(precision: str, device: str, double: bool = False) -> None:
     precision
         Of matrix products, see ``jax_default_matmul_precision``.
     device
-        ``"auto"`` (what JAX finds), ``"cpu"`` or ``"gpu"``.
+        ``"auto"`` (what JAX finds), ``"cpu"`` or ``"gpu"``. But for a CPU, a GPU of this machine
+        is taken until the process ends, see :func:`samedge.gpus.take_device`.
     double
         Whether arrays may be of 64 bits.
+    jobs
+        How many jobs may share a GPU.
+    report
+        Called with a line about the GPU.
 
     Raises
     ------
@@ -26,6 +40,8 @@ def prepare_jax(precision: str, device: str, double: bool = False) -> None:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     if device != "auto":
         os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[device]
+    if device != "cpu":
+        take_device(jobs, report)
 
     import jax
 
@@ -39,3 +55,22 @@ def prepare_jax(precision: str, device: str, double: bool = False) -> None:
             f"--device {device}: JAX finds none ({str(error).splitlines()[0]}); for a CPU set "
             "device: auto in the configuration, for a GPU install the CUDA environment"
         ) from error
+
+
+@contextmanager
+def named_memory(remedy: str) -> Iterator[None]:
+    """Turn JAX's error about memory into one that says what to change.
+
+    Raises
+    ------
+    UserError
+        With ``remedy``, where the device has not the memory asked for.
+    """
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(f"out of memory ({str(error).splitlines()[0]}): {remedy}") from error

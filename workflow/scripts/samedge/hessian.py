@@ -31,12 +31,25 @@ from samedge.density import spectral_density
 from samedge.products import Loss, hessian_vector_product
 from samedge.settings import least_vectors
 
-__all__ = ["Eigenpairs", "hessian_vector_product", "spectral_density", "top_eigenpairs"]
+__all__ = [
+    "Eigenpairs",
+    "RitzPairs",
+    "hessian_vector_product",
+    "spectral_density",
+    "top_eigenpairs",
+]
 
 MISS = 1e-3  # probability with which an eigenvalue beyond the wanted ones may be overlooked
 STALE = 0.1  # residual over eigenvalue from which on an earlier spectrum no longer holds
 LEAST = 0.1  # recalled Ritz values below this share of the largest correct nothing
 NEAREST = 0.1  # a correction takes no Ritz value to be closer than this, relative to the wanted one
+
+
+class RitzPairs(NamedTuple):
+    """What a warm start takes over from an earlier measurement, see :class:`Eigenpairs`."""
+
+    ritz_values: np.ndarray
+    ritz_vectors: jax.Array
 
 
 class Eigenpairs(NamedTuple):
@@ -89,7 +102,7 @@ def top_eigenpairs(
     max_products: int = 300,
     max_vectors: int = 40,
     microbatch: int | None = None,
-    start: Eigenpairs | None = None,
+    start: Eigenpairs | RitzPairs | None = None,
     ends: bool = True,
 ) -> Eigenpairs:
     """Return the k eigenpairs of largest magnitude of the Hessian, certified by their residuals.
@@ -116,8 +129,8 @@ def top_eigenpairs(
     microbatch
         Examples that a product takes at a time; None for all.
     start
-        An earlier measurement of the same k, near these parameters, to start from. The outcome
-        is held to the same tolerance and challenge as without.
+        An earlier measurement of the same k, near these parameters, to start from, or no more than
+        its Ritz pairs. The outcome is held to the same tolerance and challenge as without.
     ends
         Whether both ends of the spectrum must converge too; they are reported either way.
 
@@ -214,7 +227,7 @@ class _Solver:
         """The tolerance, absolute."""
         return self.tolerance * np.abs(self.values).max()
 
-    def begin(self, start: Eigenpairs | None, ends: bool) -> None:
+    def begin(self, start: Eigenpairs | RitzPairs | None, ends: bool) -> None:
         """Start from the leading pairs of an earlier measurement, or from a random vector."""
         if start is None:
             self._append(self._random())

@@ -57,6 +57,14 @@ class DensityObserver:
             f"{density.mean.error:.1g}  {density.hvp_count} products"
         )
 
+    def state(self) -> dict[str, Any]:
+        """Return what :meth:`restore` takes, see :class:`samedge.training.Resumable`."""
+        return {"passed": self.shares.passed, "records": list(self.records)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what was estimated up to a checkpoint."""
+        self.shares.passed, self.records = state["passed"], state["records"]
+
 
 def _record(step: int, density: SpectralDensity) -> dict[str, Any]:
     return {

@@ -63,6 +63,16 @@ class ParameterKeeper:
         if self._shares.reached(snapshot.share):
             self.kept.append(Kept(snapshot.step, named_leaves(snapshot.params)))
 
+    def state(self) -> dict[str, Any]:
+        """Return what :meth:`restore` takes, see :class:`samedge.training.Resumable`."""
+        kept = [{"step": check.step, "leaves": dict(check.leaves)} for check in self.kept]
+        return {"passed": self._shares.passed, "kept": kept}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what was kept up to a checkpoint."""
+        self._shares.passed = state["passed"]
+        self.kept = [Kept(check["step"], check["leaves"]) for check in state["kept"]]
+
 
 @dataclass(frozen=True)
 class SavedParameters:

@@ -42,6 +42,7 @@ REFERENCES = (
 ENVIRONMENT_ATTRIBUTES = (
     "git_commit",
     "package_versions",
+    "unlocked_packages",
     "device",
     "matmul_precision",
     "data_source",

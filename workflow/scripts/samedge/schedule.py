@@ -32,16 +32,16 @@ class Shares:
     """
 
     at: tuple[float, ...]
-    _reached: int = 0
+    passed: int = 0  # how many of them have been reached so far
 
     def reached(self, done: float) -> tuple[int, ...]:
         """Return the places in ``at`` that a check after this share of the budget is the first for.
 
         ``done`` is :meth:`Schedule.share_done`; ask at every check, in order.
         """
-        before = self._reached
-        self._reached = sum(share <= done for share in self.at)
-        return tuple(range(before, self._reached))
+        before = self.passed
+        self.passed = sum(share <= done for share in self.at)
+        return tuple(range(before, self.passed))
 
 
 @dataclass
@@ -49,15 +49,16 @@ class Schedule:
     """How many steps to take before the next look at the clock, and what to do then.
 
     ``seconds`` is the training time so far (measuring left out) and ``step`` the steps taken;
-    :meth:`advance` keeps both.
+    :meth:`advance` keeps both. ``next_seconds`` is when the next check is due, if by time. These
+    three are all that changes.
     """
 
     checks: CheckSettings
     budget: BudgetSettings
     step: int = 0
     seconds: float = 0.0
+    next_seconds: float = 0.0
     _steps: tuple[int, ...] = field(init=False)
-    _next_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self._steps = check_steps(self.checks, self.budget)
@@ -73,9 +74,9 @@ class Schedule:
             return True
         if self.checks.spacing != "time":
             return self.step in self._steps
-        due = self.seconds >= self._next_seconds
+        due = self.seconds >= self.next_seconds
         if due:
-            self._next_seconds = self.seconds + 60.0 * self.checks.minutes
+            self.next_seconds = self.seconds + 60.0 * self.checks.minutes
         return due
 
     def finished(self) -> bool:
@@ -92,7 +93,7 @@ class Schedule:
         else:
             seconds = min(SECONDS_BETWEEN_LOOKS, self._seconds_left())
             if self.checks.spacing == "time":
-                seconds = min(seconds, self._next_seconds - self.seconds)
+                seconds = min(seconds, self.next_seconds - self.seconds)
             by_time = round(seconds * self.step / max(self.seconds, 1e-9))
         return max(1, min(longest, by_time, min(stops) - self.step))
 

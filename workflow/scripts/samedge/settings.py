@@ -173,6 +173,14 @@ class FigureSettings:
 
 
 @dataclass(frozen=True)
+class CheckpointSettings:
+    """How far apart a run's checkpoints are: in minutes of the job's time, in steps, or both."""
+
+    minutes: float | None
+    steps: int | None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A validated configuration."""
 
@@ -182,6 +190,8 @@ class Experiment:
     device: str
     precision: str
     compilation_cache: str | None
+    jobs_per_gpu: int
+    checkpoints: CheckpointSettings
     curvature: CurvatureSettings
     density: DensitySettings
     audit: AuditSettings

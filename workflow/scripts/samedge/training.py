@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,11 @@ import numpy as np
 import optax
 
 from samedge.batching import mean_over_microbatches
+from samedge.checkpoint import Checkpoints
 from samedge.datasets import Minibatches
-from samedge.hessian import Eigenpairs, top_eigenpairs
+from samedge.errors import Interrupted
+from samedge.hessian import RitzPairs, top_eigenpairs
+from samedge.interruption import Interruption
 from samedge.problems import Problem, measured_batch
 from samedge.records import Outcome
 from samedge.sam import RULES, UpdateRule, gradients
@@ -56,11 +59,29 @@ class Snapshot:
 Observer = Callable[[Snapshot], None]
 
 
+@runtime_checkable
+class Resumable(Protocol):
+    """An observer that a run which goes on from a checkpoint takes along.
+
+    Its state is nested dictionaries and lists of numbers, text, None and arrays; a state that was
+    returned does not change afterwards.
+    """
+
+    def state(self) -> Any:
+        """Return all that the observer has gathered so far."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Go on from such a state."""
+        ...
+
+
 def train(
     settings: RunSettings,
     problem: Problem,
     report: Callable[[str], None],
     observers: Sequence[Observer] = (),
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[list[Check], Outcome]:
     """Train one run and measure it at every check.
 
@@ -75,13 +96,22 @@ def train(
     observers
         Each is called at every check, in this order, after the check has been recorded; training
         time leaves them out. A :class:`FloatingPointError` of theirs ends the run as diverged.
+        Those that are :class:`Resumable` are part of a checkpoint.
+    checkpoints
+        Where the run goes on from, if there is a checkpoint, and where it writes its own. What
+        follows from a checkpoint is, on a CPU, to the bit what would have followed without.
 
     Returns
     -------
     The records of the checks (see :func:`samedge.records.run_dataset`) and how the run ended. A
     run that diverges ends at once, with its records up to there.
+
+    Raises
+    ------
+    Interrupted
+        When SIGTERM or SIGINT has asked the process to end, with a checkpoint written.
     """
-    return _Run(settings, problem, report, observers).train()
+    return _Run(settings, problem, report, observers, checkpoints).train()
 
 
 class _Run:
@@ -93,11 +123,14 @@ class _Run:
         problem: Problem,
         report: Callable[[str], None],
         observers: Sequence[Observer],
+        checkpoints: Checkpoints | None,
     ) -> None:
         self.settings = settings
         self.problem = problem
         self.report = report
         self.observers = observers
+        self.checkpoints = checkpoints
+        self.interruption = Interruption()
         self.rule = RULES[settings.update.name]()
         self.eta, self.rho = jnp.float32(settings.eta), jnp.float32(settings.rho)
         key = jax.random.key(settings.seed)
@@ -110,29 +143,109 @@ class _Run:
         self.schedule = Schedule(settings.checks, settings.budget)
         self.divergence = DivergenceWatch(settings.divergence)
         self.records: list[Check] = []
-        self.spectrum: Eigenpairs | None = None  # of the last check: the next one starts from it
+        self.spectrum: RitzPairs | None = None  # of the last check: the next one starts from it
+        self.wall_time = 0.0  # spent before the checkpoint that this process goes on from
 
     def train(self) -> tuple[list[Check], Outcome]:
         self.params = jax.jit(self.problem.init)(self.init_key)
         self.state = self.rule.optimizer(self.eta).init(self.params)
-        self._advance(0)  # compiles, so that training time is time spent training
-        self.started = self.last_line = time.perf_counter()
+        found = self.checkpoints.latest() if self.checkpoints is not None else None
+        if found is not None:
+            self._restore(found)
+        with self.interruption.noted():
+            self._advance(0)  # compiles, so that training time is time spent training
+            self.started = self.last_line = time.perf_counter()
+            return self._train()
+
+    def _train(self) -> tuple[list[Check], Outcome]:
         while True:
-            due, finished = self.schedule.check_due(), self.schedule.finished()
-            if due:
-                reason = self._check()
-                if reason is not None:
-                    return self._diverged(reason)
-            if finished:
+            before = self._snapshot()
+            try:
+                with self.interruption.immediate():
+                    reason = self._check() if self._check_due() else None
+            except Interrupted as interrupted:
+                # A check may take long; the parameters do not change in it, so it is given up.
+                self._interrupted(interrupted, before)
+            if reason is not None:
+                return self._diverged(reason)
+            if self.schedule.finished():
                 return self._completed()
+            self._keep()
             begun = time.perf_counter()
-            taken, finite = self._advance(self.schedule.chunk(LONGEST_CHUNK))
+            taken, finite = self._advance(self._chunk())
             now = time.perf_counter()
             self.schedule.advance(taken, now - begun)
             if not finite:
-                return self._diverged("non-finite loss or gradient")
+                return self._diverged("non-finite loss, gradient or parameter")
+            self._keep()
             if now - self.last_line > SECONDS_BETWEEN_LINES:
                 self._report(self._time_left())
+
+    def _check_due(self) -> bool:
+        """Tell whether to measure now; a run that goes on may have measured here before."""
+        checked = bool(self.records) and self.records[-1]["step"] == self.schedule.step
+        return not checked and self.schedule.check_due()
+
+    def _chunk(self) -> int:
+        """Return how many steps to take before anything else is looked at."""
+        left = self.checkpoints.steps_left(self.schedule.step) if self.checkpoints else None
+        return self.schedule.chunk(LONGEST_CHUNK if left is None else min(left, LONGEST_CHUNK))
+
+    def _keep(self) -> None:
+        """Write a checkpoint if it is time for one, or if the process is asked to end."""
+        try:
+            self.interruption.heed()
+        except Interrupted as interrupted:
+            self._interrupted(interrupted, self._snapshot())
+        if self.checkpoints is not None and self.checkpoints.due(self.schedule.step):
+            self.checkpoints.save(self._snapshot())
+
+    def _interrupted(self, interrupted: Interrupted, snapshot: dict[str, Any]) -> NoReturn:
+        kept = self.checkpoints is not None and self.checkpoints.save(snapshot)
+        again = "the same command goes on from there" if kept else "no checkpoint was written"
+        self._report(f"{interrupted}; {again}")
+        raise interrupted
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Return everything that determines the rest of the run, and its records so far.
+
+        Minibatches and random vectors follow from the seed and the step. Valid until the next
+        training step, which reuses the parameters' memory.
+        """
+        return {
+            "step": self.schedule.step,
+            "seconds": self.schedule.seconds,
+            "next_seconds": self.schedule.next_seconds,
+            "wall_time": self._wall_time(),
+            "params": jax.tree.leaves(self.params),
+            "state": jax.tree.leaves(self.state),
+            "spectrum": None if self.spectrum is None else list(self.spectrum),
+            "records": list(self.records),
+            "bound": self.divergence.bound,
+            "exceeded": self.divergence.exceeded,
+            "observers": [
+                observer.state() for observer in self.observers if isinstance(observer, Resumable)
+            ],
+        }
+
+    def _restore(self, found: dict[str, Any]) -> None:
+        self.schedule.step, self.schedule.seconds = found["step"], found["seconds"]
+        self.schedule.next_seconds = found["next_seconds"]
+        self.wall_time = found["wall_time"]
+        self.params = _with_leaves(self.params, found["params"])
+        self.state = _with_leaves(self.state, found["state"])
+        if found["spectrum"] is not None:
+            values, vectors = found["spectrum"]
+            self.spectrum = RitzPairs(values, jnp.array(vectors))
+        self.records = found["records"]
+        self.divergence.bound, self.divergence.exceeded = found["bound"], found["exceeded"]
+        observers = [observer for observer in self.observers if isinstance(observer, Resumable)]
+        for observer, state in zip(observers, found["observers"], strict=True):
+            observer.restore(state)
+
+    def _wall_time(self) -> float:
+        """Return the seconds (s) spent on the run, by this process and by those before it."""
+        return self.wall_time + time.perf_counter() - self.started
 
     def _advance(self, count: int) -> tuple[int, bool]:
         """Take up to ``count`` steps; stop early at a non-finite loss or gradient."""
@@ -188,7 +301,7 @@ class _Run:
             )
         except FloatingPointError:
             return "non-finite Hessian-vector product"
-        self.spectrum = top
+        self.spectrum = RitzPairs(top.ritz_values, top.ritz_vectors)
         # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.
         limited_norm = max(gradient_norm, float(np.finfo(np.float32).tiny))
         edge = self.rule.edge(limited_norm, float(self.settings.eta), float(self.settings.rho))
@@ -196,7 +309,7 @@ class _Run:
             {
                 "step": step,
                 "training_time": self.schedule.seconds,
-                "wall_time": time.perf_counter() - self.started,
+                "wall_time": self._wall_time(),
                 "training_loss": loss,
                 "gradient_norm": gradient_norm,
                 "sam_gradient_norm": sam_gradient_norm,
@@ -235,7 +348,7 @@ class _Run:
         done = self.schedule.share_done()
         if done == 0.0:
             return ""
-        seconds = (time.perf_counter() - self.started) * (1 / min(done, 1.0) - 1)
+        seconds = self._wall_time() * (1 / min(done, 1.0) - 1)
         if seconds < 100:
             return f"{seconds:.0f} s left"
         return f"{seconds / 60:.0f} min left" if seconds < 6000 else f"{seconds / 3600:.1f} h left"
@@ -273,6 +386,14 @@ class DivergenceWatch:
         )
 
 
+def _with_leaves(like: Any, leaves: Sequence[np.ndarray]) -> Any:
+    """Return a pytree of the structure and types of ``like`` with these leaves, copied."""
+    pairs = zip(jax.tree.leaves(like), leaves, strict=True)
+    # A type that NumPy does not know, such as bfloat16, comes back as bare bytes.
+    typed = [jnp.array(np.asarray(leaf).view(old.dtype)) for old, leaf in pairs]
+    return jax.tree.unflatten(jax.tree.structure(like), typed)
+
+
 def _value_and_grad(
     loss: Callable[..., jax.Array], microbatch: int | None, data: tuple[jax.Array, ...]
 ) -> Callable[[Any], tuple[jax.Array, Any]]:
@@ -304,7 +425,8 @@ def take_steps(
     """Take ``count`` steps on the device, fewer if the loss or a gradient is not finite.
 
     ``indices`` (chunk, batch) picks the examples of each step; None takes all of them. Returns
-    parameters, optimizer state, the steps taken and whether all was finite.
+    parameters, optimizer state, the steps taken and whether all was finite, the parameters and
+    the state after the last of them included.
     """
     optimizer = rule.optimizer(eta)
 
@@ -325,7 +447,11 @@ def take_steps(
         return optax.apply_updates(params, updates), state, taken + finite.astype(jnp.int32), finite
 
     start = (params, state, jnp.int32(0), jnp.bool_(True))
-    return jax.lax.while_loop(going_on, one_step, start)
+    params, state, taken, finite = jax.lax.while_loop(going_on, one_step, start)
+    # A loss can be finite at parameters that are not: a unit that is never active hides them.
+    for leaf in jax.tree.leaves((params, state)):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return params, state, taken, finite
 
 
 @partial(jax.jit, static_argnames=("loss", "rule", "microbatch", "epsilon"))
