@@ -11,7 +11,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-PARTS = ("traps", "curvature", "training", "scaling", "startup", "experiment", "memory")
+PARTS = (
+    "traps",
+    "curvature",
+    "training",
+    "scaling",
+    "startup",
+    "experiment",
+    "memory",
+    "checkpoints",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from benchmarks import curvature, experiment, memory, scaling, startup, training, traps
+from benchmarks import checkpoints, curvature, experiment, memory, scaling, startup, training, traps
 from benchmarks.measuring import RESULTS
 
 PAGE = Path(__file__).resolve().with_name("benchmarks.md")
@@ -59,6 +59,11 @@ def of_training(results: Results) -> str:
     return block("\n\n".join(training.report(entry, part) for part, entry in results.items()))
 
 
+def of_checkpoints(results: Results) -> str:
+    """Return checkpoints and looks."""
+    return block("\n\n".join(checkpoints.report(entry, part) for part, entry in results.items()))
+
+
 def of_scaling(results: Results) -> str:
     """Return the slopes and their picture."""
     caption = "Time of a step and of a check against their sizes, slopes in the titles"
@@ -77,6 +82,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Results], str]]] = {
         lambda results: block(traps.report(results["traps"])),
     ),
     "training": ("Training", of_training),
+    "checkpoints": ("What it costs to be able to go on", of_checkpoints),
     "scaling": ("How time grows", of_scaling),
     "startup": (
         "The first and the second job of a task",

@@ -202,10 +202,17 @@ def _seen(process: subprocess.Popen, found: Callable[[], object], pause: float =
     return False
 
 
-def kill_workflow(checkout: Checkout, kills: int, seed: int, say: Callable[[str], None]) -> Counter:
+def kill_workflow(
+    checkout: Checkout,
+    kills: int,
+    seed: int,
+    say: Callable[[str], None],
+    targets: Sequence[str] = (),
+) -> Counter:
     """Kill the workflow of the tiny experiment so often; return how often in which way.
 
-    Nothing is done by hand between a kill and the next start but what a message asks for.
+    Nothing is done by hand between a kill and the next start but what a message asks for. With
+    ``targets`` no more than these are made; they must need cubes.
 
     Raises
     ------
@@ -213,45 +220,47 @@ def kill_workflow(checkout: Checkout, kills: int, seed: int, say: Callable[[str]
         If a start fails, or cubes differ from those of a workflow that nobody disturbed.
     """
     chance = random.Random(seed)
-    command = ("-m", "snakemake", "--configfile", TINY, "--cores", "2", "--resources", "gpu=2")
+    command = ("-m", "snakemake", "--configfile", TINY, "--cores", "2", *targets)
+    results = checkout.root / "results/tiny"
+    forget_runs(results)
     begun = time.monotonic()
     code, output = _finish(checkout.start(*command))
     assert code == 0, output
     usual = time.monotonic() - begun
-    results = checkout.root / "results/tiny"
     cubes = sorted((results / "cubes").glob("*.nc"))
     references = {path: records.read_cube(path).drop_vars(TIMES) for path in cubes}
     say(f"undisturbed in {usual:.0f} s, {len(cubes)} cubes")
     counts: Counter = Counter()
-    _forget(checkout, chance)
-    while True:
-        process = checkout.start(*command, start_new_session=True)
-        way = chance.choice(list(ENDINGS)) if counts.total() < kills else None
-        if way is not None and _outlasts(process, chance.uniform(1, usual)):
-            ENDINGS[way](process)
-            counts[way] += 1
-            process.communicate(timeout=LONGEST)
-            say(f"killed by {way}")
-            continue
-        code, output = _finish(process)
-        if code != 0 and "--unlock" in output:
-            unlocked = checkout.python("-m", "snakemake", "--configfile", TINY, "--unlock")
-            assert unlocked.returncode == 0, unlocked.stdout
-            counts["unlocked, as its message says"] += 1
-            continue
-        assert code == 0, output
+    while counts.total() < kills:
+        forget_runs(results)
+        while True:
+            process = checkout.start(*command, start_new_session=True)
+            way = chance.choice(list(ENDINGS)) if counts.total() < kills else None
+            if way is not None and _outlasts(process, chance.uniform(1, usual / 3)):
+                ENDINGS[way](process)
+                counts[way] += 1
+                # Jobs that live on hold the pipe.
+                process.wait(timeout=LONGEST)
+                say(f"killed by {way}")
+                continue
+            code, output = _finish(process)
+            if code != 0 and "--unlock" in output:
+                unlocked = checkout.python(*command[:4], "--unlock")
+                assert unlocked.returncode == 0, unlocked.stdout
+                say("unlocked, as its message says")
+                continue
+            assert code == 0, output
+            break
         for path, reference in references.items():
             xr.testing.assert_identical(records.read_cube(path).drop_vars(TIMES), reference)
-        assert not [*(results / "checkpoints").rglob("*.npz")]
+        assert not [*(results / "checkpoints").rglob("*.npz")], "checkpoints are left"
         say("completed; the same cubes")
-        if counts.total() >= kills:
-            return counts
-        _forget(checkout, chance)
+    return counts
 
 
-def _forget(checkout: Checkout, chance: random.Random) -> None:
-    """Delete every run, so that the workflow has to train again."""
-    for path in sorted((checkout.root / "results/tiny/runs").rglob("*.nc")):
+def forget_runs(results: Path) -> None:
+    """Delete every run file, so that the workflow has to train again."""
+    for path in (results / "runs").rglob("*.nc"):
         path.unlink()
 
 

@@ -1,5 +1,6 @@
 import os
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -90,6 +91,26 @@ def test_a_truncated_file_is_named(run_file, kept):
     run_file.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     with pytest.raises(UserError, match=rf"{run_file.name}: truncated, or not a NetCDF file"):
         records.read_run(run_file)
+
+
+def test_a_file_that_was_changed_is_refused(tmp_path):
+    path = tmp_path / "run.nc"
+    records.write(run(run_settings()), path)
+    content = bytearray(path.read_bytes())
+    # A value of a variable, of which NetCDF itself keeps no checksum.
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"run\.nc: damaged, its contents do not have the SHA-256"):
+        records.read_run(path)
+
+
+def test_other_programs_read_a_run_file_and_what_they_change_is_read_again(tmp_path):
+    path = tmp_path / "run.nc"
+    written = run(run_settings())
+    records.write(written, path)
+    with netCDF4.Dataset(path, "a") as opened:
+        opened.setncattr("note", "mine")
+    assert records.read_run(path).identical(written.assign_attrs(note="mine"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -12,7 +12,6 @@ Text (attribute ``kind`` = "characters"):
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +88,8 @@ def read_data(path: Path | str) -> TaskData:
             entries = {name: file[name] for name in file.files}
         attributes = json.loads(str(entries.pop(_ATTRIBUTES)))
         expected = str(entries.pop(_CHECKSUM))
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    # What a damaged archive makes of its readers: errors of zlib, zipfile, NumPy and JSON.
+    except Exception as error:
         raise UserError(
             f"{path} is damaged or is no data file of samedge ({error}); {remedy}"
         ) from error

@@ -24,6 +24,7 @@ from samedge.collecting import ending
 from samedge.edge import edge_ratio
 from samedge.errors import UserError
 from samedge.figure_table import FigureSpec
+from samedge.files import whole_file
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 AXES = ("training_time", "step")
@@ -78,16 +79,16 @@ def draw(
 
 def save(figure: Figure, pdf: str | os.PathLike, png: str | os.PathLike) -> None:
     """Write a figure as PDF and PNG, without dates: the same figure gives the same bytes."""
-    for path in (pdf, png):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.style.context(STYLE):
         # savefig would lay out and draw everything again for each of the files.
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
-        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
+        with whole_file(pdf) as temporary:
+            FigureCanvasPdf(figure).print_pdf(temporary, metadata={"CreationDate": None})
         figure.set_dpi(matplotlib.rcParams["savefig.dpi"])
-        FigureCanvasAgg(figure).print_png(png)
+        with whole_file(png) as temporary:
+            FigureCanvasAgg(figure).print_png(temporary)
 
 
 def edge_ratio_figure() -> Figure:

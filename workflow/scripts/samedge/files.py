@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and locks that end with the process that holds them."""
 
 import fcntl
+import hashlib
 import os
 import re
 import socket
@@ -8,6 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from samedge.errors import UserError
+
+SEAL = b"\nsamedge-sha256:"
+HEX_DIGITS = 64
 
 
 @contextmanager
@@ -17,6 +23,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     What was written there becomes ``path`` by renaming, once it is on the disk, so that ``path``
     is at any time absent, as it was, or whole; if the context is left by an error, it stays as it
     was. What a process of this machine that was killed has left of the same file is removed.
+    An OSError names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,8 +34,51 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def seal(path: Path) -> None:
+    """Append to a file the SHA-256 of its contents, after which its own format ends.
+
+    HDF5, and so NetCDF, does not look beyond its own end; a program that changes such a file cuts
+    the seal off.
+    """
+    with path.open("r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.write(SEAL + digest.encode())
+
+
+def check_seal(path: Path) -> None:
+    """Compare a file with its seal, if it has one.
+
+    Raises
+    ------
+    UserError
+        If the file is not as it was when it was sealed.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END) - len(SEAL) - HEX_DIGITS
+        if size < 0:
+            return
+        file.seek(size)
+        sealed = file.read()
+        if not sealed.startswith(SEAL):
+            return
+        file.seek(0)
+        digest = hashlib.sha256()
+        while piece := file.read(min(size, 2**20)):
+            digest.update(piece)
+            size -= len(piece)
+    if digest.hexdigest().encode() != sealed.removeprefix(SEAL):
+        raise UserError(
+            f"{path}: damaged, its contents do not have the SHA-256 at its end; delete it and run "
+            "the workflow again"
+        )
 
 
 @contextmanager

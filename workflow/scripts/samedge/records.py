@@ -20,7 +20,7 @@ import xarray as xr
 
 from samedge.edge import gd_edge
 from samedge.errors import UserError
-from samedge.files import whole_file
+from samedge.files import check_seal, seal, whole_file
 from samedge.variables import (
     CHECK_KEYS,
     DENSITY_KEYS,
@@ -205,9 +205,27 @@ def write_netcdf(
     """Write a dataset so that ``path`` is either absent, as it was, or whole.
 
     The same dataset gives the same bytes. ``encoding`` says how its variables are stored.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, or the folder cannot be written to.
     """
     with whole_file(path) as temporary:
-        dataset.to_netcdf(temporary, engine="netcdf4", encoding=dict(encoding))
+        try:
+            dataset.to_netcdf(temporary, engine="netcdf4", encoding=dict(encoding))
+        except RuntimeError as error:
+            _try_to_write(temporary)
+            raise UserError(f"{path}: cannot be written ({error})") from error
+        seal(temporary)
+
+
+def _try_to_write(path: Path) -> None:
+    """Raise the OSError that writing gives, if it does: HDF5 does not say why it has failed."""
+    with path.open("ab") as file:
+        file.write(bytes(2**20))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_cube(path: str | os.PathLike) -> xr.Dataset:
@@ -216,7 +234,7 @@ def read_cube(path: str | os.PathLike) -> xr.Dataset:
     Raises
     ------
     UserError
-        If the file is missing, truncated, or not a cube of this schema.
+        If the file is missing, damaged, truncated, or not a cube of this schema.
     """
     dataset = read_netcdf(path)
     problem = _schema_problem(dataset)
@@ -231,11 +249,12 @@ def read_netcdf(path: str | os.PathLike) -> xr.Dataset:
     Raises
     ------
     UserError
-        If the file is missing, truncated, or not NetCDF.
+        If the file is missing, damaged, truncated, or not NetCDF.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    check_seal(path)
     try:
         with xr.open_dataset(path, engine="netcdf4", cache=False) as opened:
             dataset = opened.load()

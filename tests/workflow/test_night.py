@@ -1,0 +1,166 @@
+"""What a night may bring: kills, a full disk, too little memory, few GPUs, a second instance."""
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from checkout import TINY, Checkout
+from samedge import records
+
+sys.path.append(str(Path(__file__).parents[1] / "endurance"))
+
+import kills
+
+TIMES = ["training_time", "wall_time"]
+THREE = [f"GPU-{number}0000000-aaaa-bbbb-cccc-dddddddddddd" for number in range(3)]
+
+
+def test_runs_that_are_killed_end_as_if_nothing_had_been(changeable: Checkout):
+    counts = kills.kill_runs(changeable, kills=3, seed=3, say=print)
+    assert counts.total() >= 3
+
+
+def test_a_workflow_that_is_killed_completes_when_it_is_started_again(changeable: Checkout):
+    targets = ["results/tiny/cubes/cifar10.nc"]
+    counts = kills.kill_workflow(changeable, kills=2, seed=0, say=print, targets=targets)
+    assert counts.total() == 2
+
+
+def by_hand(checkout: Checkout, output: Path, *options: str) -> tuple[str, ...]:
+    """Return the command that trains one run of the tiny experiment."""
+    run = ("--task", "mnist", "--eta", "0.1", "--rho", "0.1", "--device", "cpu")
+    data = checkout.result("data/mnist.npz")
+    configuration = ("--configfile", "config.yaml", TINY)
+    files = ("--data", str(data), "--output", str(output), "--cache", "results/tiny/cache/jax")
+    return ("workflow/scripts/train_run.py", *configuration, *run, *files, *options)
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(20_000, False), (200_000, True)], ids=["everything", "checkpoints"]
+)
+def test_a_full_disk_costs_nothing_that_was_finished(finished: Checkout, tmp_path, limit, kept):
+    """A limit on the size of files stands for a disk that is full."""
+    output = tmp_path / "runs" / "run.nc"
+    command = by_hand(finished, output, "--checkpoint-steps", "4")
+    limits = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2)"
+    start = "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, 'workflow/scripts')"
+    run = "runpy.run_path(sys.argv[0], None, '__main__')"
+    done = finished.python("-c", f"{limits}; {start}; {run}", *command)
+    assert "Traceback" not in done.stdout
+    assert f"no checkpoint at step 4: {output.with_suffix('.checkpoints')}: File too large" in (
+        done.stdout
+    )
+    if not kept:
+        assert done.returncode == 1
+        assert f"error: {output}: File too large; the limit on the size of a file" in done.stdout
+        assert not output.exists()
+        done = finished.python(*command)
+    assert done.returncode == 0, done.stdout
+    run = records.read_run(output).drop_vars(TIMES)
+    xr.testing.assert_identical(
+        run, records.read_run(finished.result("runs/mnist/eta0.1_rho0.1_seed0.nc")).drop_vars(TIMES)
+    )
+    assert [*output.parent.iterdir()] == [output]
+
+
+def test_a_merge_that_does_not_fit_leaves_the_cube_before(changeable: Checkout):
+    cube = changeable.result("cubes/mnist.nc")
+    before = cube.read_bytes()
+    grid = records.read_cube(cube).attrs["settings"]
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000,) * 2); "
+        "sys.path.insert(0, 'workflow/scripts'); import collect_runs; "
+        "from samedge.errors import run_script; run_script(collect_runs.main)"
+    )
+    arguments = ("--grid", grid, "--runs", changeable.result("runs/mnist"), "--output", cube)
+    done = changeable.python("-c", code, *arguments)
+    assert done.returncode == 1
+    assert f"error: {cube}: File too large" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert cube.read_bytes() == before
+    assert changeable.script("collect_runs", *arguments).returncode == 0
+
+
+def test_too_little_memory_says_what_to_lower(finished: Checkout, tmp_path):
+    wide = tmp_path / "wide.yaml"
+    wide.write_text("tasks: {mnist: {model: {settings: {width: 30000000}}}}\n", encoding="utf-8")
+    command = list(by_hand(finished, tmp_path / "run.nc"))
+    command.insert(command.index(TINY) + 1, str(wide))
+    done = finished.python(*command)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    assert "error: out of memory (RESOURCE_EXHAUSTED" in done.stdout
+    assert "lower tasks.mnist.microbatch (now null, all examples at once)" in done.stdout
+
+
+def devices_held(checkout: Checkout) -> dict[int, str]:
+    """Return the training processes in a checkout that hold the lock of a device, and its name."""
+    held = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (folder / "cmdline").read_bytes().split(b"\0")
+            if arguments[1:2] != [b"workflow/scripts/train_run.py"]:
+                continue
+            if (folder / "cwd").resolve() != checkout.root.resolve():
+                continue
+            opened = [link.resolve() for link in (folder / "fd").iterdir()]
+        except OSError:  # it has ended
+            continue
+        [device] = [path.stem for path in opened if path.parent.name == "samedge-gpus"] or [None]
+        if device is not None:
+            held[int(folder.name)] = device
+    return held
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="sees who has which lock in /proc")
+def test_three_jobs_have_three_gpus_and_a_killed_one_is_done_again(changeable: Checkout, tmp_path):
+    driver = tmp_path / "bin" / "nvidia-smi"
+    driver.parent.mkdir()
+    lines = "".join(f"GPU {n}: NVIDIA H100 (UUID: {name})\\n" for n, name in enumerate(THREE))
+    driver.write_text(f"#!/bin/sh\nprintf '{lines}'\n")
+    driver.chmod(0o755)
+    kills.forget_runs(changeable.result(""))
+    names = [f"eta{eta}_rho{rho}_seed0" for eta in ("0.1", "10000") for rho in ("0", "0.1")]
+    path = [str(driver.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+    process = changeable.start(
+        *("-m", "snakemake", "--configfile", TINY, "--config", "device=auto", "--cores", "12"),
+        *("--resources", "gpu=3", "--", *(f"results/tiny/runs/mnist/{name}.nc" for name in names)),
+        PATH=os.pathsep.join(path),
+        TMPDIR=str(tmp_path),
+        JAX_PLATFORMS="cpu",
+    )
+    killed = None
+    while process.poll() is None:
+        held = devices_held(changeable)
+        assert len({*held.values()}) == len(held), "two jobs on one device"
+        if killed is None and len(held) == 3:
+            killed = min(held)
+            os.kill(killed, signal.SIGKILL)
+        time.sleep(0.02)
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert killed is not None, "three jobs never ran side by side"
+    logs = [changeable.result(f"logs/train_run/mnist/{name}.log").read_text() for name in names]
+    found = [re.search(r"^on the GPU (\S+)$", log, re.MULTILINE)[1] for log in logs]
+    assert {*found} <= {*THREE}
+
+
+def test_a_second_instance_is_told_that_there_is_one(changeable: Checkout):
+    kills.forget_runs(changeable.result(""))
+    command = ("-m", "snakemake", "--configfile", TINY, "--cores", "1")
+    first = changeable.start(*command, "results/tiny/runs/mnist/eta0.1_rho0_seed0.nc")
+    while first.poll() is None and not [*changeable.root.glob(".snakemake/locks/*")]:
+        time.sleep(0.02)
+    second = changeable.python(*command)
+    first.communicate()
+    assert second.returncode == 1
+    assert "Traceback" not in second.stdout
+    assert "Directory cannot be locked" in second.stdout
+    assert "--unlock" in second.stdout
+    assert first.returncode == 0
