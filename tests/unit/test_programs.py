@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import jax
@@ -121,6 +122,16 @@ def test_an_entry_is_whole_or_not_there(tmp_path, monkeypatch):
     fresh.mkdir()
     programs._Shared(shared, fresh, pytest.fail).take()
     assert list(fresh.iterdir()) == []
+
+
+def test_an_entry_that_jax_could_not_write_whole_is_not_handed_over(tmp_path):
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    own.mkdir()
+    whole = zlib.compress(bytes(range(256)) * 100)
+    (own / "whole").write_bytes(whole)
+    (own / "part").write_bytes(whole[:-5])
+    programs._Shared(shared, own, pytest.fail).give()
+    assert [path.name.partition(".")[0] for path in shared.iterdir()] == ["whole"]
 
 
 def test_a_folder_that_cannot_be_used_is_reported_and_no_more(tmp_path):

@@ -152,6 +152,15 @@ def test_non_finite_loss_ends_the_run_with_its_records():
     assert np.isnan(outcome.test_metric)
 
 
+def test_a_parameter_that_is_not_finite_ends_the_run_though_the_loss_is():
+    line = Line()
+    line.start["unused"] = jnp.full((2,), jnp.inf, jnp.float32)
+    records, outcome = training.train(run_settings(), line.problem(), lambda text: None)
+    assert (outcome.status, outcome.step) == ("diverged", 1)
+    assert outcome.reason == "non-finite loss, gradient or parameter"
+    assert [record["step"] for record in records] == [0]
+
+
 def test_large_loss_ends_the_run_after_the_stated_number_of_checks():
     line = Line()
     run = run_settings(

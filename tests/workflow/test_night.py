@@ -42,26 +42,28 @@ def by_hand(checkout: Checkout, output: Path, *options: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("limit", "kept"), [(20_000, False), (200_000, True)], ids=["everything", "checkpoints"]
+    ("limit", "kept"), [(20_000, False), (90_000, True)], ids=["nothing", "checkpoints"]
 )
 def test_a_full_disk_costs_nothing_that_was_finished(finished: Checkout, tmp_path, limit, kept):
-    """A limit on the size of files stands for a disk that is full."""
+    """A limit on the size of files stands for a disk that is full, for all or for the run file."""
     output = tmp_path / "runs" / "run.nc"
     command = by_hand(finished, output, "--checkpoint-steps", "4")
     limits = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2)"
     start = "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, 'workflow/scripts')"
     run = "runpy.run_path(sys.argv[0], None, '__main__')"
     done = finished.python("-c", f"{limits}; {start}; {run}", *command)
+    assert done.returncode == 1
     assert "Traceback" not in done.stdout
-    assert f"no checkpoint at step 4: {output.with_suffix('.checkpoints')}: File too large" in (
-        done.stdout
-    )
-    if not kept:
-        assert done.returncode == 1
-        assert f"error: {output}: File too large; the limit on the size of a file" in done.stdout
-        assert not output.exists()
-        done = finished.python(*command)
+    assert f"error: {output}: File too large; the limit on the size of a file" in done.stdout
+    assert not output.exists()
+    checkpoints = output.with_suffix(".checkpoints")
+    missed = f"no checkpoint at step 4: {checkpoints}: File too large; there is none yet"
+    assert (missed in done.stdout) != kept
+    assert checkpoints.exists() == kept
+
+    done = finished.python(*command)
     assert done.returncode == 0, done.stdout
+    assert ("going on from step 12" in done.stdout) == kept
     run = records.read_run(output).drop_vars(TIMES)
     xr.testing.assert_identical(
         run, records.read_run(finished.result("runs/mnist/eta0.1_rho0.1_seed0.nc")).drop_vars(TIMES)
@@ -95,8 +97,18 @@ def test_too_little_memory_says_what_to_lower(finished: Checkout, tmp_path):
     done = finished.python(*command)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout
-    assert "error: out of memory (RESOURCE_EXHAUSTED" in done.stdout
+    assert "error: out of memory (" in done.stdout
     assert "lower tasks.mnist.microbatch (now null, all examples at once)" in done.stdout
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(finished: Checkout, tmp_path):
+    command = by_hand(finished, tmp_path / "run.nc", "--device", "gpu")
+    done = finished.python(*command, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    assert "error: --device gpu: JAX finds none" in done.stdout
+    assert "install the CUDA environment" in done.stdout
+    assert not any(tmp_path.iterdir())
 
 
 def devices_held(checkout: Checkout) -> dict[int, str]:

@@ -71,6 +71,7 @@ def named_memory(remedy: str) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        # On a CPU an allocation that fails while a program runs is an INTERNAL error.
+        if not any(mark in str(error) for mark in ("RESOURCE_EXHAUSTED", "Out of memory")):
             raise
         raise UserError(f"out of memory ({str(error).splitlines()[0]}): {remedy}") from error

@@ -11,6 +11,7 @@ import hashlib
 import platform
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ PREPARATIONS = (
 )
 
 PROCESSOR_FACTS = Path("/proc/cpuinfo")
+ZLIB = b"\x78"  # the first byte of what zlib has compressed
 INSTRUCTION_SETS = ("flags", "Features")  # the line's name on x86 and on ARM
 
 
@@ -173,18 +175,32 @@ class _Shared:
                 self.report(f"the compiled program {entry} was damaged; deleted")
                 entry.unlink()
                 return
+            (self.own / name).write_bytes(content)
         except FileNotFoundError:  # another job was faster in deleting it
             return
         except OSError as error:
+            (self.own / name).unlink(missing_ok=True)
             self.report(f"the compiled program {entry} is of no use: {error.strerror}")
             return
-        (self.own / name).write_bytes(content)
         self.known.add(name)
 
     def _give(self, path: Path) -> None:
         content = path.read_bytes()
+        if _cut_short(content):  # JAX has run out of disk, and has said so
+            return
         with whole_file(self.shared / f"{path.name}.{_digest(content)}") as temporary:
             temporary.write_bytes(content)
+
+
+def _cut_short(content: bytes) -> bool:
+    """Tell whether an entry was not written to its end, where JAX compresses with zlib."""
+    if not content.startswith(ZLIB):
+        return False
+    try:
+        zlib.decompress(content)
+    except zlib.error:
+        return True
+    return False
 
 
 def _digest(content: bytes) -> str:
