@@ -115,7 +115,9 @@ def receive_config(config: Mapping[str, Any], changes: Sequence[Change]) -> str:
 def fuzz_configurations(
     count: int, seed: int, say: Callable[[str], None], every: int = 20
 ) -> Counter:
-    """Receive so many changed configurations; let Snakemake plan every so-manieth of each kind.
+    """Receive so many changed configurations.
+
+    Snakemake itself plans one of ``every`` that are accepted, and one of 20 times as many others.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def fuzz_configurations(
             config = changed(original, changes)
             outcome = receive_config(config, changes)
             counts[outcome] += 1
-            if (counts[outcome] - 1) % every == 0:
+            if (counts[outcome] - 1) % (every if outcome == "planned" else 20 * every) == 0:
                 assert plan(checkout, config) == outcome, changes
                 counts[f"{outcome} by Snakemake"] += 1
 
@@ -225,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0, help="of the changes")
     parser.add_argument(
-        "--every", type=int, default=20, help="how many configurations one is planned for real of"
+        "--every", type=int, default=20, help="of how many accepted ones Snakemake plans one"
     )
     arguments = parser.parse_args(argv)
     if arguments.what == "files":

@@ -228,6 +228,7 @@ def kill_workflow(
     assert code == 0, output
     usual = time.monotonic() - begun
     cubes = sorted((results / "cubes").glob("*.nc"))
+    assert cubes, "no target needs a cube"
     references = {path: records.read_cube(path).drop_vars(TIMES) for path in cubes}
     say(f"undisturbed in {usual:.0f} s, {len(cubes)} cubes")
     counts: Counter = Counter()
@@ -236,11 +237,12 @@ def kill_workflow(
         while True:
             process = checkout.start(*command, start_new_session=True)
             way = chance.choice(list(ENDINGS)) if counts.total() < kills else None
-            if way is not None and _outlasts(process, chance.uniform(1, usual / 3)):
+            if way is not None and _outlasts(process, chance.uniform(1, max(2, usual / 3))):
                 ENDINGS[way](process)
                 counts[way] += 1
-                # Jobs that live on hold the pipe.
+                # Jobs that live on have the pipe, which nobody reads any more.
                 process.wait(timeout=LONGEST)
+                process.stdout.close()
                 say(f"killed by {way}")
                 continue
             code, output = _finish(process)
@@ -259,8 +261,8 @@ def kill_workflow(
 
 
 def forget_runs(results: Path) -> None:
-    """Delete every run file, so that the workflow has to train again."""
-    for path in (results / "runs").rglob("*.nc"):
+    """Delete every run file and cube, so that the workflow has to train again."""
+    for path in [*(results / "runs").rglob("*.nc"), *(results / "cubes").glob("*.nc")]:
         path.unlink()
 
 

@@ -9,7 +9,7 @@ import fuzz
 
 
 def test_changed_configurations_are_planned_or_refused_by_name():
-    counts = fuzz.fuzz_configurations(200, seed=1, say=print, every=100)
+    counts = fuzz.fuzz_configurations(200, seed=1, say=print, every=50)
     assert counts["refused"] > 50 and counts["planned"] > 10
     assert counts["refused by Snakemake"] and counts["planned by Snakemake"]
 

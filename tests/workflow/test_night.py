@@ -106,7 +106,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(finished: Checkout, t
     done = finished.python(*command, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
     assert "Traceback" not in done.stdout
-    assert "error: --device gpu: JAX finds none" in done.stdout
+    assert "error: --device gpu: JAX finds none; for a CPU set device: auto" in done.stdout
     assert "install the CUDA environment" in done.stdout
     assert not any(tmp_path.iterdir())
 

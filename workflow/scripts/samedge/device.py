@@ -50,10 +50,12 @@ def prepare_jax(
     jax.config.update("jax_enable_x64", double)
     try:
         jax.devices()
-    except RuntimeError as error:
+    # JAX 0.10 asserts that it has found a device where no driver is installed.
+    except (RuntimeError, AssertionError) as error:
+        reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
         raise UserError(
-            f"--device {device}: JAX finds none ({str(error).splitlines()[0]}); for a CPU set "
-            "device: auto in the configuration, for a GPU install the CUDA environment"
+            f"--device {device}: JAX finds none{reason}; for a CPU set device: auto in the "
+            "configuration, for a GPU install the CUDA environment (make environment GPU=1)"
         ) from error
 
 
