@@ -36,7 +36,8 @@ from samedge.errors import run_script
 from samedge.problems import Problem, build_problem
 from samedge.sam import RULES, gradients
 from samedge.settings import RunSettings
-from samedge.training import LONGEST_CHUNK, take_steps, train
+from samedge.steps import take_steps
+from samedge.training import LONGEST_CHUNK, train
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
 EXAMPLES = {"mnist": 500, "cifar10": 100, "tiny_shakespeare": 20_000}

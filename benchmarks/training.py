@@ -37,7 +37,8 @@ from samedge.errors import run_script
 from samedge.problems import Problem, build_problem
 from samedge.sam import RULES
 from samedge.settings import RunSettings
-from samedge.training import take_steps, train
+from samedge.steps import take_steps
+from samedge.training import train
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
 #: Learning rate and radius of the run that stands for a task; every run of SAM costs the same.

@@ -89,8 +89,12 @@ def test_one_figure_after_an_edit(changeable: Checkout):
         ({"density": {"probes": 3}}, COLLECTED, ALL_RUNS),
         ({"figures": {"time_axis": "step"}}, TIMED, set()),
         ({"compilation_cache": "elsewhere"}, {}, set()),
+        ({"checkpoints": {"minutes": 0.5, "steps": 7}, "jobs_per_gpu": 2}, {}, set()),
     ],
-    ids=["eta", "fewer", "budget", "spelling", "seed", "tolerance", "probes", "axis", "cache"],
+    ids=[
+        *("eta", "fewer", "budget", "spelling", "seed", "tolerance", "probes", "axis", "cache"),
+        "checkpoints",
+    ],
 )
 def test_a_changed_configuration(changeable: Checkout, changes, again, runs):
     plan = changeable.plan(changes=changes)

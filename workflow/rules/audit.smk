@@ -30,7 +30,7 @@ rule audit_run:
             "products",
             "records",
             "sam",
-            "training",
+            "steps",
         ),
     output:
         f"{RESULTS}/audit/{{task}}/{{run}}.json",

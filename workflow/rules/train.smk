@@ -13,9 +13,7 @@ rule train_run:
     input:
         data=f"{RESULTS}/data/{{task}}.npz",
         script="workflow/scripts/train_run.py",
-        modules=modules(
-            *(name for name in RUN_MODULES if KEPT or name != "parameters")
-        ),
+        modules=modules(*(name for name in RUN_MODULES if KEPT or name != "parameters")),
     output:
         **KEPT,
         run=f"{RESULTS}/runs/{{task}}/{RUN_NAME}.nc",
@@ -27,6 +25,8 @@ rule train_run:
         eta=r"[0-9.]+",
         rho=r"[0-9.]+",
         seed=r"[0-9]+",
+    # A job that was cut off goes on from its checkpoint.
+    retries: 2
     conda:
         (
             "../../envs/train-gpu.yaml"
@@ -35,8 +35,6 @@ rule train_run:
         )
     # On a CPU JAX takes all cores it finds; four are scaled down to what there is.
     threads: 4
-    # A job that was cut off goes on from its checkpoint.
-    retries: 2
     resources:
         gpu=1,
         mem_mb=16000,

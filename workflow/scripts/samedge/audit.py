@@ -37,7 +37,7 @@ from samedge.problems import Problem, build_problem, measured_batch
 from samedge.products import Loss, hessian_vector_product
 from samedge.sam import RULES
 from samedge.settings import RunSettings
-from samedge.training import measure_gradients, norm_of
+from samedge.steps import measure_gradients, norm_of
 
 TOLERANCE = 1e-8  # residual over operator norm of the float64 pairs
 # Times the run's own cap on products: iterations are in proportion to the digits asked for.

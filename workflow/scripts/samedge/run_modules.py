@@ -32,6 +32,7 @@ RUN_MODULES = (
     "records",
     "sam",
     "schedule",
+    "steps",
     "training",
     "variables",
 )
