@@ -97,6 +97,15 @@ def test_one_of_another_run_is_never_used_and_stays(kept, lines, changed):
     assert "of another run, or of other settings; passed over" in lines[-1]
 
 
+def test_files_of_other_names_are_nothing_to_it(kept, lines):
+    kept.save(state(1))
+    for name in (f"{kept.key}-second-copy.npz", f"{kept.key}-2.npz", "notes.npz"):
+        (kept.folder / name).write_bytes(b"mine")
+    assert again(kept, lines).latest()["step"] == 1
+    kept.remove()
+    assert len(files(kept)) == 3
+
+
 def test_one_with_flipped_bits_is_named_and_the_one_before_is_used(kept, lines):
     kept.save(state(1))
     kept.save(state(2))

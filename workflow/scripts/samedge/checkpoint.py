@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from samedge.files import locked
 KEPT = 2
 LONGEST_INLINE = 64  # numbers of an array that is written as text
 DIGITS = 16  # of a SHA-256, in names
+NAME = re.compile(r"(?P<key>[0-9a-f]{16})-(?P<number>[0-9]{8,})-(?P<digest>[0-9a-f]{16})\.npz")
 LOCK = "lock"
 UNFINISHED = ".unfinished.npz"
 
@@ -147,10 +149,12 @@ class Checkpoints:
 
     def _own(self) -> list[Path]:
         """Return the checkpoints of this run's identity, oldest first."""
-        return [path for path in self._files() if path.name.startswith(f"{self.key}-")]
+        own = [path for path in self._files() if path.name.startswith(f"{self.key}-")]
+        return sorted(own, key=_number)
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9a-f]*-*-*.npz"))
+        """Return the checkpoints of every identity."""
+        return [path for path in self.folder.glob("*.npz") if NAME.fullmatch(path.name)]
 
 
 @contextmanager
@@ -187,7 +191,8 @@ def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if digest != path.stem.rpartition("-")[2]:
+    named = NAME.fullmatch(path.name)
+    if named is None or digest != named["digest"]:
         raise UserError(f"{path}: damaged, its contents do not have the SHA-256 in its name")
     with np.load(path, allow_pickle=False) as file:
         content = _decode({name: file[name] for name in file.files})
@@ -245,4 +250,5 @@ def _decode(entries: Mapping[str, np.ndarray]) -> Any:
 
 
 def _number(path: Path) -> int:
-    return int(path.stem.split("-")[1])
+    found = NAME.fullmatch(path.name)
+    return int(found["number"]) if found else 0
