@@ -239,7 +239,11 @@ def _batch_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
         yield f"{prefix}.batch_size: {batch} is more than dataset.train_examples, {examples}"
     whole = batch or examples
     if microbatch is not None and whole is not None and whole % microbatch:
-        yield f"{prefix}.microbatch: {microbatch} does not divide the batch of {whole} examples"
+        origin = "batch_size" if batch else "dataset.train_examples"
+        yield (
+            f"{prefix}.microbatch: {microbatch} does not divide the batch of {whole} examples, "
+            f"{origin}"
+        )
 
 
 def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
