@@ -335,10 +335,13 @@ def test_batches_fit_the_data(refused):
     lines = refused({"tasks.mnist.batch_size": 2000, "tasks.mnist.microbatch": 300})
     assert lines == [
         "tasks.mnist.batch_size: 2000 is more than dataset.train_examples, 1000",
-        "tasks.mnist.microbatch: 300 does not divide the batch of 2000 examples",
+        "tasks.mnist.microbatch: 300 does not divide the batch of 2000 examples, batch_size",
     ]
     [line] = refused({"tasks.cifar10.dataset.train_examples": 200, "tasks.cifar10.microbatch": 30})
-    assert line == "tasks.cifar10.microbatch: 30 does not divide the batch of 200 examples"
+    assert line == (
+        "tasks.cifar10.microbatch: 30 does not divide the batch of 200 examples, "
+        "dataset.train_examples"
+    )
 
 
 # Overlays
