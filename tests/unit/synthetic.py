@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from samedge import records
+from samedge import records, variables
 from samedge.datasets import TaskData, checksum
 from samedge.edge import sam_edge
 from samedge.grid import grid_json
@@ -15,6 +15,8 @@ GRIDS = {
     "cifar10": (("0.0003", "0.001", "0.003", "0.01"), ("0", "0.1")),
     "tiny_shakespeare": (("0.01", "0.02", "0.05", "0.1", "0.2", "0.5"), ("0", "0.3")),
 }
+GRID_AXES = ("eta", "rho", "seed")
+DENSITY = {"at": [1], "probes": 2, "steps": 2}
 ENVIRONMENT = {
     "git_commit": "0" * 40,
     "package_versions": '{"jax": "0.10.2"}',
@@ -152,6 +154,68 @@ def run(
     rows = [check(settings, step, generator, 10 * checks) for step in steps]
     spectra = densities(settings, rows, 10 * (checks - 1))
     return records.run_dataset(settings, rows, outcome, ENVIRONMENT | attributes, spectra)
+
+
+def paper_like(task: str, eta: float, rho: float, seed: int, t: np.ndarray) -> dict:
+    """Return the variables of one run as the paper describes it; (check,) or (check, rank).
+
+    ``t`` is the share of the run that is done at each check, from 0 to 1.
+    """
+    etas = [float(label) for label in GRIDS[task][0]]
+    largest, smallest = eta == max(etas), eta == min(etas)
+    gd_edge = 2 / eta
+    level = {"mnist": 10, "cifar10": 50, "tiny_shakespeare": 10}[task]
+    edge = gd_edge * (1 - 0.3 * t) / level if rho else gd_edge + 0 * t
+    wobble = 1 + 0.01 * np.sin(40 * t + seed)
+    top = edge * (1.02 if rho or largest else 0.6) * wobble
+    text = task == "tiny_shakespeare"
+    delay = 1.2 if text and rho else 1.0
+    loss = 2 + 2 * np.exp(-9 * t / delay) if text else 0.1 * np.exp(-5 * t)
+    if task == "cifar10" and rho and eta >= sorted(etas)[-2]:
+        loss = loss * np.exp(-t)
+    gain = -0.1 if text and smallest else 0.2
+    return {
+        "training_loss": loss * (1 + 0.001 * seed),
+        "gradient_norm": 2 * np.exp(-2 * t),
+        "sam_gradient_norm": 3 * np.exp(-2 * t),
+        "sam_edge": edge,
+        "eigenvalue": top[:, None] * [1, 0.98, 0.95],
+        "largest_eigenvalue": top,
+        "smallest_eigenvalue": -0.05 * top,
+        "gradient_alignment": 0.5 + 0 * t,
+        "sam_gradient_alignment": 0.5 + gain + 0 * t,
+    }
+
+
+def made_cube(task="mnist", eta=None, rho=None, seeds=(0,), checks=21, curves=paper_like):
+    """Return a cube with the runs of ``curves``, 1,000 parameters and 20 steps a check.
+
+    ``curves`` returns variables of a run, or None for one that diverged at once.
+    """
+    settings = grid_settings(task, eta, rho, seeds, density=DENSITY)
+    labels = [list(dict.fromkeys(getattr(one, axis) for one in settings)) for axis in GRID_AXES]
+    sizes = dict(zip(GRID_AXES, map(len, labels), strict=True)) | {"check": checks, "rank": 3}
+    sizes |= {"density_check": 1, "probe": DENSITY["probes"], "node": DENSITY["steps"]}
+    names = variables.variable_names(["test_error"], density=True)
+    values = variables.blank_values(names, sizes)
+    share = np.linspace(0, 1, checks)
+    for settings_of_run in settings:
+        point = tuple(
+            places.index(getattr(settings_of_run, axis))
+            for axis, places in zip(GRID_AXES, labels, strict=True)
+        )
+        numbers = float(settings_of_run.eta), float(settings_of_run.rho), settings_of_run.seed
+        made = curves(task, *numbers, share)
+        values["status"][point] = variables.DIVERGED if made is None else variables.COMPLETED
+        values["end_step"][point] = 7 if made is None else 20 * (checks - 1)
+        if made is not None:
+            for name, curve in made.items():
+                values[name][point] = curve
+            values["step"][point] = values["training_time"][point] = 20.0 * np.arange(checks)
+            values["eigenvalue_converged"][point] = 1
+            values["density_size"][point] = 1000
+    attributes = records.global_attributes("made", "made", grid_json(settings), ENVIRONMENT)
+    return records.assemble(values, *labels, attributes)
 
 
 def write_runs(folder, settings: list[RunSettings], **diverged_at: int) -> str:

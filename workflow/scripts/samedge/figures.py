@@ -6,7 +6,7 @@ Nothing here reads or writes but :func:`save`, and nothing touches Matplotlib's 
 import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -30,19 +30,23 @@ STYLE = Path(__file__).with_name("style.mplstyle")
 AXES = ("training_time", "step")
 WIDTH = 7.0
 DATASET_NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "tiny_shakespeare": "tiny_shakespeare"}
-#: Runs of further seeds, and what there is of a diverged run, are drawn lightly.
+#: What there is of a diverged run is drawn lightly, and so are densities of further seeds.
 STRONG, LIGHT = 1.0, 0.35
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a cube: its data (dims ``check, rank``), its radius and seed, and how it ended."""
+    """One run of a cube: its data (dims ``check, rank``), its radius and seed, and how it ended.
+
+    Where it stands for several seeds, its data are their medians and ``spread`` is their range.
+    """
 
     data: xr.Dataset
     rho: str
     seed: int
     ending: str
     alpha: float
+    spread: panels.Spread | None = None
 
     @property
     def completed(self) -> bool:
@@ -129,8 +133,10 @@ def eigenvalue_figure(
 
     def panel(ax: Axes, runs: list[Run], time: panels.TimeAxis) -> None:
         for run in runs:
-            panels.eigenvalues(ax, run.data, time, gd_edge, run.alpha)
-        panels.scale_eigenvalues(ax, [run.data for run in runs], log, gd_edge)
+            panels.eigenvalues(ax, run.data, time, gd_edge, run.alpha, run.spread)
+        drawn = [run.data for run in runs]
+        drawn += [bound for run in runs if run.spread for bound in run.spread]
+        panels.scale_eigenvalues(ax, drawn, log, gd_edge)
 
     scaled = "" if gd_edge else ", scaled on the SAM edge"
     title = f"{number}. largest Hessian eigenvalues, {algorithm(cube, rho)}{scaled}"
@@ -150,7 +156,7 @@ def loss_figure(cube: xr.Dataset, rho: str, axis: str, number: str) -> Figure:
         for run in runs:
             position = int(float(run.rho) != 0)
             label = algorithm(cube, radii[position])
-            panels.loss(ax, run.data, time, position, label, run.alpha)
+            panels.loss(ax, run.data, time, position, label, run.alpha, run.spread)
 
     return _panels_figure(cube, radii, axis, f"{number}. training loss", "Training loss", panel)
 
@@ -160,7 +166,7 @@ def alignment_figure(cube: xr.Dataset, rho: str, axis: str, number: str) -> Figu
 
     def panel(ax: Axes, runs: list[Run], time: panels.TimeAxis) -> None:
         for run in runs:
-            panels.alignments(ax, run.data, time, run.alpha)
+            panels.alignments(ax, run.data, time, run.alpha, run.spread)
 
     title = f"{number}. alignment with the principal eigenvector, {algorithm(cube, rho)}"
     return _panels_figure(cube, [rho], axis, title, "Absolute cosine", panel)
@@ -203,7 +209,7 @@ def _panels_figure(
         if number >= count:
             ax.set_axis_off()
             continue
-        runs = runs_at(cube, number, positions)
+        runs = seeds_together(runs_at(cube, number, positions))
         ax.set_title(rf"$\eta$ = {cube['eta_label'].values[number]}", loc="left")
         drawn = [run for run in runs if np.isfinite(run.data["step"]).any()]
         panel(ax, drawn, time)
@@ -217,7 +223,10 @@ def _panels_figure(
             panels.note(ax, lines, empty=not drawn)
     task = records.settings_of(cube)["task"]
     figure.suptitle(title.replace(". ", f". {task}: ", 1), x=0.01, ha="left")
-    finish(figure, footnote(cube), legend_entries(figure.axes))
+    text = footnote(cube)
+    if cube.sizes["seed"] > 1:
+        text = f"Lines: medians over {cube.sizes['seed']} seeds; bands: their range. {text}"
+    finish(figure, text, legend_entries(figure.axes))
     return figure
 
 
@@ -271,6 +280,22 @@ def runs_at(cube: xr.Dataset, eta: int, positions: list[int]) -> list[Run]:
         for rho in positions
         for seed in range(cube.sizes["seed"])
     ]
+
+
+def seeds_together(runs: list[Run]) -> list[Run]:
+    """Return the runs of a panel, the completed ones of each radius as one: median and range.
+
+    Checks are taken together by their number, up to the last that all of them have.
+    """
+    together = [run for run in runs if not run.completed]
+    for rho in dict.fromkeys(run.rho for run in runs if run.completed):
+        group = [run for run in runs if run.completed and run.rho == rho]
+        first = replace(group[0], alpha=STRONG)
+        if len(group) > 1:
+            median, low, high = panels.over_seeds([run.data for run in group])
+            first = replace(first, data=median, spread=(low, high))
+        together.append(first)
+    return together
 
 
 def ending_lines(runs: list[Run], several_radii: bool) -> list[str]:

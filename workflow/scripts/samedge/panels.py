@@ -4,6 +4,7 @@ Every function takes runs as datasets reduced to a single eta, rho and seed (dim
 and draws on the axes it is given; layout, titles and legends are :mod:`samedge.figures`'s.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,11 @@ SPECTRUM_ENDS = (
 TRANSIENT = 0.05
 
 
+#: The least and the greatest values over seeds, as two runs.
+Spread = tuple[xr.Dataset, xr.Dataset]
+BAND_ALPHA = 0.22
+
+
 @dataclass(frozen=True)
 class TimeAxis:
     """The quantity on x: a variable of the cube, what to multiply it by, and the axis label."""
@@ -72,13 +78,52 @@ def measured(run: xr.Dataset) -> xr.Dataset:
     return run.isel(check=np.isfinite(run["step"].values))
 
 
-def eigenvalues(ax: Axes, run: xr.Dataset, time: TimeAxis, gd_edge: bool, alpha: float) -> None:
+def over_seeds(runs: Sequence[xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """Return the median of several runs, check by check, and their least and greatest values.
+
+    Eigenvalues enter by their magnitudes; they count as converged if they are in every run.
+    """
+    count = min(int(np.isfinite(run["step"].values).sum()) for run in runs)
+    stacked = xr.concat(
+        [run.isel(check=slice(count)) for run in runs],
+        dim="run",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+    )
+    stacked["eigenvalue"] = abs(stacked["eigenvalue"])
+    first = stacked.isel(run=0)
+    first["eigenvalue_converged"] = stacked["eigenvalue_converged"].min("run")
+    numbers = stacked[
+        [name for name in variables.CHECK_KEYS if variables.VARIABLES[name].dtype is np.float64]
+    ]
+    return (
+        first.assign(numbers.median("run", skipna=False)),
+        first.assign(numbers.min("run", skipna=False)),
+        first.assign(numbers.max("run", skipna=False)),
+    )
+
+
+def eigenvalues(
+    ax: Axes,
+    run: xr.Dataset,
+    time: TimeAxis,
+    gd_edge: bool,
+    alpha: float,
+    spread: Spread | None = None,
+) -> None:
     """Draw the magnitudes of the largest eigenvalues and the SAM edge; 2/eta if ``gd_edge``.
 
     An eigenvalue whose residual stayed above the tolerance is an open marker.
     """
     run = measured(run)
     x = time.of(run)
+    if spread:
+        for rank in range(run.sizes["rank"]):
+            low, high = (bound["eigenvalue"].values[:, rank] for bound in spread)
+            _band(ax, x, low, high, RANK_STYLES[rank % len(RANK_STYLES)][0], f"range {rank + 1}")
+        low, high = (bound["sam_edge"].values for bound in spread)
+        _band(ax, x, low, high, SAM_EDGE["color"], "range of the SAM edge")
     # Smallest rank last, so that the operator norm lies on top of the others.
     for rank in reversed(range(run.sizes["rank"])):
         color, dash, marker = RANK_STYLES[rank % len(RANK_STYLES)]
@@ -122,17 +167,29 @@ def eigenvalues(ax: Axes, run: xr.Dataset, time: TimeAxis, gd_edge: bool, alpha:
         ax.axhline(edge, **GD_EDGE, zorder=4.1, label=r"$2/\eta$", gid="gd_edge")
 
 
-def loss(ax: Axes, run: xr.Dataset, time: TimeAxis, number: int, label: str, alpha: float) -> None:
+def loss(
+    ax: Axes,
+    run: xr.Dataset,
+    time: TimeAxis,
+    number: int,
+    label: str,
+    alpha: float,
+    spread: Spread | None = None,
+) -> None:
     """Draw the training loss of a run in the style of the ``number``-th of its panel."""
     run = measured(run)
+    _range(ax, time.of(run), spread, "training_loss", LOSS_STYLES[number])
     _line(ax, time.of(run), run["training_loss"].values, LOSS_STYLES[number], number, label, alpha)
     _log_scale(ax)
 
 
-def alignments(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
+def alignments(
+    ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float, spread: Spread | None = None
+) -> None:
     """Draw how far gradient and SAM gradient align with the principal eigenvector, 0 to 1."""
     run = measured(run)
     for number, (name, label, style) in enumerate(ALIGNMENTS):
+        _range(ax, time.of(run), spread, name, style)
         _line(ax, time.of(run), run[name].values, style, number, label, alpha)
     ax.set_ylim(-0.02, 1.05)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
@@ -225,6 +282,18 @@ def _log_scale(ax: Axes) -> None:
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(PlainLogFormatter())
     ax.yaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(1.0, 0.4)))
+
+
+def _range(ax: Axes, x: np.ndarray, spread: Spread | None, name: str, style: dict) -> None:
+    """Draw the range of a variable over seeds, where there are several."""
+    if spread:
+        low, high = (bound[name].values for bound in spread)
+        _band(ax, x, low, high, style["color"], f"range of {name}")
+
+
+def _band(ax: Axes, x, low, high, color: str, gid: str) -> None:
+    """Fill between two curves."""
+    ax.fill_between(x, low, high, color=color, alpha=BAND_ALPHA, linewidth=0, zorder=1.5, gid=gid)
 
 
 def _line(ax, x, y, style, number, label, alpha) -> None:

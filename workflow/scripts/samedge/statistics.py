@@ -223,16 +223,15 @@ def reduction_over_gd(cube: xr.Dataset) -> np.ndarray:
 
 @statistic(
     "delay_over_gd",
-    "steps to the first check at which the loss has fallen half of the way that ρ = 0 takes it at "
-    "the same η, over the steps that ρ = 0 needs for it; infinite if it does not get there",
+    "steps until the loss has first fallen half of the way that ρ = 0 takes it at the same η, "
+    "interpolated between checks, over those that ρ = 0 needs; infinite if it does not get there",
 )
 def delay_over_gd(cube: xr.Dataset) -> np.ndarray:
     """Return how much later than gradient descent a run comes halfway: above 1 is later."""
     loss, step = cube["training_loss"].values, cube["step"].values
     gd = _of_gd(cube, loss)
     halfway = (gd[..., 0] + _of_gd(cube, final_loss(cube)))[..., None] / 2
-    needed = np.min(np.where(loss <= halfway, step, np.inf), axis=-1, initial=np.inf)
-    needed = np.where(np.isnan(halfway[..., 0]), np.nan, needed)
+    needed = _first_crossing(step, loss, halfway)
     with np.errstate(invalid="ignore"):
         return needed / _of_gd(cube, needed)
 
@@ -279,6 +278,28 @@ def _of_gd(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
     if zero is None:
         return np.full(values.shape, np.nan)
     return np.broadcast_to(values[:, zero : zero + 1], values.shape)
+
+
+def _first_crossing(step: np.ndarray, loss: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Return the step at which the loss is first at a level; (eta, rho, seed).
+
+    Between checks the loss is taken to be linear.
+
+    The step is infinite where the loss stays above, NaN where the level (eta, rho, seed, 1) is.
+    """
+    below = loss <= level
+    index = np.argmax(below, axis=-1)[..., None]
+
+    def at(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values, where, axis=-1)[..., 0]
+
+    before = np.maximum(index - 1, 0)
+    fall = at(loss, before) - at(loss, index)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(fall > 0, (at(loss, before) - level[..., 0]) / fall, 1.0)
+    crossing = at(step, before) + np.clip(share, 0, 1) * (at(step, index) - at(step, before))
+    crossing = np.where(below.any(axis=-1), crossing, np.inf)
+    return np.where(np.isnan(level[..., 0]), np.nan, crossing)
 
 
 def _share_near(cube: xr.Dataset, width: float) -> np.ndarray:

@@ -1,0 +1,200 @@
+"""Statistics of runs on cubes whose answers are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from samedge import variables
+from samedge.statistics import STATISTICS, WIDTH, chance_alignment
+from synthetic import made_cube, paper_like
+
+
+def of(cube, name):
+    """Return a statistic of every run of a cube."""
+    return STATISTICS[name].compute(cube)
+
+
+def curves(**changes):
+    """Return paper-like curves with some variables replaced: functions of (eta, rho, seed, t)."""
+
+    def changed(task, eta, rho, seed, t):
+        made = paper_like(task, eta, rho, seed, t)
+        return made | {name: change(eta, rho, seed, t) for name, change in changes.items()}
+
+    return changed
+
+
+def spectrum(top):
+    """Return three eigenvalues below ``top``, a function of (eta, rho, seed, t)."""
+    return lambda *run: np.asarray(top(*run))[:, None] * [1, 0.98, 0.95]
+
+
+def one_run(**changes):
+    """Return a cube of one SAM run, its edge 10 throughout, with these curves of t."""
+    constant = {"sam_edge": lambda t: 10 + 0 * t}
+    changes = {name: (lambda _e, _r, _s, t, f=f: f(t)) for name, f in (constant | changes).items()}
+    return made_cube(eta=("0.1",), rho=("0.1",), curves=curves(**changes))
+
+
+def value(cube, name):
+    """Return a statistic of a cube's one run."""
+    return of(cube, name).item()
+
+
+def test_the_ratio_is_the_median_of_the_second_half_in_magnitude():
+    # 1.1 from the middle on, negative, whatever was before.
+    cube = one_run(eigenvalue=lambda t: np.where(t < 0.5, 300.0, -11.0)[:, None] * [1, 0.9, 0.8])
+    assert value(cube, "edge_ratio") == pytest.approx(1.1)
+    assert value(cube, "share_within_25") == 1
+    assert value(cube, "share_within_10") == 0
+    assert value(cube, "third_over_first") == pytest.approx(0.8)
+    assert value(cube, "sharpness") == 11
+    assert value(cube, "gd_edge_over_sharpness") == pytest.approx(20 / 11)
+
+
+def test_shares_count_late_checks_and_the_first_counts_all():
+    # Checks 0..20: late are 10..20, of which 13..20 are at the edge, 8 of 11; so is check 2.
+    def top(t):
+        place = np.round(20 * t).astype(int)
+        return np.where((place >= 13) | (place == 2), 10.0, 30.0)[:, None] * [1, 0.9, 0.8]
+
+    cube = one_run(eigenvalue=top)
+    assert value(cube, "share_within_25") == pytest.approx(8 / 11)
+    assert value(cube, "at_edge") == 1
+    assert value(cube, "first_at_edge") == 40
+    never = one_run(eigenvalue=lambda t: (30 + 0 * t)[:, None] * [1, 0.9, 0.8])
+    assert value(never, "first_at_edge") == math.inf
+    assert value(never, "at_edge") == 0
+
+
+@pytest.mark.parametrize(("ratio", "at"), [(1 - WIDTH, 1), (0.74, 0), (1 + WIDTH, 1), (1.26, 0)])
+def test_the_width_of_the_edge_is_a_quarter_on_both_sides(ratio, at):
+    cube = one_run(eigenvalue=lambda t: (10 * ratio + 0 * t)[:, None] * [1, 0.9, 0.8])
+    assert value(cube, "at_edge") == at
+
+
+def test_a_diverged_run_is_not_at_its_edge_and_has_no_other_number():
+    cube = made_cube(curves=lambda *run: None)
+    for name in STATISTICS:
+        values = of(cube, name)
+        assert values.shape == (3, 2, 1)
+        if name == "at_edge":
+            assert (values == 0).all()
+        else:
+            assert np.isnan(values).all(), name
+    cube["status"][:] = variables.MISSING
+    assert np.isnan(of(cube, "at_edge")).all()
+
+
+def test_every_statistic_has_a_number_for_every_completed_run_and_leaves_the_cube_alone():
+    cube = made_cube(seeds=(0, 1))
+    before = cube.copy(deep=True)
+    for name in STATISTICS:
+        assert not np.isnan(of(cube, name)).any(), name
+    assert cube.identical(before)
+
+
+def test_too_few_late_checks_are_no_median():
+    assert np.isnan(of(made_cube(checks=4), "edge_ratio")).all()
+    assert not np.isnan(of(made_cube(checks=5), "edge_ratio")).any()
+
+
+def test_runs_of_different_lengths_have_halves_of_their_own():
+    cube = made_cube()
+    whole = of(cube, "edge_ratio")[0, 0, 0]
+    for name, variable in cube.data_vars.items():
+        if "check" in variable.dims and variable.dtype == np.float64:
+            cube[name].values[1, 0, 0, 11:] = np.nan
+    cut = cube["eigenvalue"].values[1, 0, 0, 5:11, 0] / cube["sam_edge"].values[1, 0, 0, 5:11]
+    assert of(cube, "edge_ratio")[1, 0, 0] == pytest.approx(np.median(cut))
+    assert of(cube, "edge_ratio")[0, 0, 0] == whole
+
+
+def test_comparisons_are_with_gradient_descent_at_the_same_eta_and_seed():
+    cube = made_cube(
+        seeds=(0, 1),
+        curves=curves(
+            eigenvalue=spectrum(
+                lambda eta, rho, seed, t: (1 + seed) / (4 if rho else 1) / eta + 0 * t
+            ),
+            training_loss=lambda eta, rho, seed, t: (1 + rho) * (1 + seed) + 0 * t,
+        ),
+    )
+    np.testing.assert_allclose(of(cube, "gd_sharpness_over_sam")[:, 1], 4)
+    np.testing.assert_allclose(of(cube, "gd_sharpness_over_sam")[:, 0], 1)
+    np.testing.assert_allclose(of(cube, "loss_over_gd")[:, 1], 1.1)
+    alone = made_cube(rho=("0.1",))
+    for name in ("gd_sharpness_over_sam", "loss_over_gd", "at_edge_more_than_gd", "delay_over_gd"):
+        assert np.isnan(of(alone, name)).all()
+
+
+def test_progress_is_that_of_the_logarithm_when_the_curvature_is_halved():
+    # The loss falls from 1 to e^-8, so that its logarithm is done by the share t; from t = 0.3 on
+    # the curvature is below half of gradient descent's.
+    cube = made_cube(
+        curves=curves(
+            training_loss=lambda eta, rho, seed, t: np.exp(-8 * np.minimum(t, 0.5) / 0.5),
+            eigenvalue=spectrum(
+                lambda eta, rho, seed, t: np.where((rho > 0) & (t > 0.29), 4.9, 10.0)
+            ),
+        )
+    )
+    np.testing.assert_allclose(of(cube, "progress_when_flat")[:, 1], 0.6)
+    np.testing.assert_allclose(of(cube, "progress_when_flat")[:, 0], 1)  # never below itself
+
+
+def test_the_delay_is_interpolated_between_checks():
+    # Linear losses from 1 to 0: halfway of gradient descent's way to its last quarter (median at
+    # 7/8) is 7/16; a run at half the speed needs twice the steps.
+    cube = made_cube(
+        curves=curves(training_loss=lambda eta, rho, seed, t: 1 - t / (2 if rho else 1))
+    )
+    np.testing.assert_allclose(of(cube, "delay_over_gd")[:, 1], 2, rtol=0.01)
+    slow = made_cube(
+        curves=curves(training_loss=lambda eta, rho, seed, t: 1 - t / (9 if rho else 1))
+    )
+    assert np.isinf(of(slow, "delay_over_gd")[:, 1]).all()
+
+
+def test_the_reduction_is_relative_to_that_of_gradient_descent():
+    cube = made_cube(
+        curves=curves(training_loss=lambda eta, rho, seed, t: 4 - (1 if rho else 2) * (t > 0.1))
+    )
+    np.testing.assert_allclose(of(cube, "reduction_over_gd")[:, 1], 0.5)
+
+
+def test_edge_and_gradient_must_both_have_fallen():
+    falls, rises = (lambda t: 2 - t), (lambda t: 1 + t)
+    for norm, edge, kept in ((falls, falls, False), (rises, falls, True), (falls, rises, True)):
+        cube = one_run(gradient_norm=norm, sam_edge=edge)
+        assert (value(cube, "edge_and_gradient_kept") > 1) == kept
+
+
+@pytest.mark.parametrize("size", [10, 1000])
+def test_chance_is_the_mean_cosine_of_random_directions(size):
+    directions = np.random.default_rng(0).normal(size=(20_000, size))
+    cosines = np.abs(directions[:, 0]) / np.linalg.norm(directions, axis=1)
+    exact = math.exp(math.lgamma(size / 2) - math.lgamma((size + 1) / 2)) / math.sqrt(math.pi)
+    assert cosines.mean() == pytest.approx(exact, rel=0.02)
+    assert 1 < exact / chance_alignment(size) < 1 + 1 / (3 * size)
+
+
+def test_alignment_is_that_of_the_gradient_that_aligns_less():
+    cube = one_run(
+        gradient_alignment=lambda t: 0.9 + 0 * t, sam_gradient_alignment=lambda t: 0.3 + 0 * t
+    )
+    assert value(cube, "alignment_over_chance") == pytest.approx(0.3 / chance_alignment(1000))
+    assert value(cube, "alignment_gain") == pytest.approx(-0.6)
+    without = cube.drop_vars([name for name in cube.data_vars if name.startswith("density")])
+    assert math.isnan(value(without, "alignment_over_chance"))
+
+
+def test_the_negative_share_leaves_early_training_out():
+    cube = one_run(
+        smallest_eigenvalue=lambda t: np.where(t < 0.25, -50.0, -2.0),
+        eigenvalue=lambda t: (8 + 0 * t)[:, None] * [1, 0.9, 0.8],
+    )
+    assert value(cube, "negative_share") == pytest.approx(0.25)
+    positive = one_run(smallest_eigenvalue=lambda t: 1 + t)
+    assert value(positive, "negative_share") == 0

@@ -1,0 +1,51 @@
+"""Judge the paper's claims by the cubes of an experiment: CSV, JSON, and a picture of verdicts."""
+
+import csv
+import json
+from pathlib import Path
+
+from samedge import claims_figure, figures, records, verdicts
+from samedge.claims import load_claims
+from samedge.errors import Parser, UserError, run_script
+from samedge.files import whole_file
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Judge an experiment from the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("--cubes", nargs="+", type=Path, required=True, help="a cube per task")
+    parser.add_argument(
+        "--rho", nargs="+", required=True, help="for each cube, the radius of the SAM runs to judge"
+    )
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--output-pdf", type=Path, required=True)
+    parser.add_argument("--output-png", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    if len(arguments.cubes) != len(arguments.rho):
+        raise UserError(
+            f"--rho needs one radius for each cube: {len(arguments.cubes)} cubes, "
+            f"{len(arguments.rho)} radii"
+        )
+    cubes = [records.read_cube(path) for path in arguments.cubes]
+    tasks = [records.settings_of(cube)["task"] for cube in cubes]
+    judged = verdicts.judge_all(load_claims(), cubes, dict(zip(tasks, arguments.rho, strict=True)))
+    rows = [verdicts.record(one) for one in judged]
+    with (
+        whole_file(arguments.csv) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    with whole_file(arguments.json) as temporary:
+        text = json.dumps(verdicts.report(judged, cubes), indent=1, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    figure = claims_figure.draw(judged, tasks)
+    figures.save(figure, arguments.output_pdf, arguments.output_png)
+    for one in judged:
+        print(f"{one.verdict:13s} {one.task:17s} {one.claim.name}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,21 @@
+"""Draw the edge map of a task, heatmaps over eta and rho, from its cube."""
+
+from pathlib import Path
+
+from samedge import edge_map, figures, records
+from samedge.errors import Parser, run_script
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw a task's edge map from the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("--cube", type=Path, required=True, help="the cube of the task")
+    parser.add_argument("--output-pdf", type=Path, required=True)
+    parser.add_argument("--output-png", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    figure = edge_map.draw(records.read_cube(arguments.cube))
+    figures.save(figure, arguments.output_pdf, arguments.output_png)
+
+
+if __name__ == "__main__":
+    run_script(main)
