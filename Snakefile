@@ -12,24 +12,37 @@ min_version("9.0")
 configfile: "config.yaml"
 
 
+report: "workflow/report/overview.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/audit.smk"
 
 
 rule all:
     default_target: True
     input:
-        [figure_paths(number) for number in DRAWN],
-        expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
-        expand(f"{RESULTS}/cubes/{{task}}.converged.nc", task=TASKS),
-        supplement_paths(),
-        density_paths(*TASKS) if EXPERIMENT.density.at else [],
+        there([path for number in DRAWN for path in figure_paths(number)]),
+        there(expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS)),
+        there(expand(f"{RESULTS}/cubes/{{task}}.converged.nc", task=TASKS)),
+        there(supplement_paths()),
+        there(density_paths(*TASKS) if EXPERIMENT.density.at else []),
+        there(edge_map_paths(*TASKS)),
+        there(claims_paths()),
         # Without these a run file that was deleted would not be missed while its cube is there.
-        [run_path(run) for task in TASKS for run in runs_of(task)],
+        there([run_path(run) for task in TASKS for run in runs_of(task)]),
+    localrule: True
+
+
+rule claims:
+    input:
+        claims_paths(),
+        expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
     localrule: True
 
 
@@ -61,6 +74,14 @@ for number in DRAWN:
 
 
 for task in TASKS:
+
+    rule:
+        name:
+            f"edge_map_{task}"
+        input:
+            edge_map_paths(task),
+            f"{RESULTS}/cubes/{task}.nc",
+        localrule: True
 
     rule:
         name:

@@ -1,6 +1,7 @@
 # What the rules share: the validated experiment, its grid, its paths. No rules.
 
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -19,12 +20,33 @@ except UserError as error:
 RESULTS = f"results/{EXPERIMENT.name}"
 PACKAGE = "workflow/scripts/samedge"
 TASKS = list(EXPERIMENT.tasks)
+# Whether this call of Snakemake writes a report on what is there, and runs nothing.
+REPORTING = (
+    any(argument.partition("=")[0] == "--report" for argument in sys.argv)
+    and "--report-after-run" not in sys.argv
+)
 # The figures whose task and radii the configuration has, by the number in their file name.
 DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.tasks)}
 
 
 wildcard_constraints:
     task="|".join(TASKS),
+
+
+class FromCube:
+    """What the captions of the report say of a cube's runs, read when the report is written.
+
+    As a parameter it is no reason to run a job again: Snakemake passes over what it cannot
+    represent.
+    """
+
+    def __init__(self, path):
+        self.path = path
+
+    def __str__(self):
+        from samedge.captions import describe
+
+        return describe(self.path)
 
 
 def modules(*names):
@@ -73,6 +95,14 @@ def figure_paths(number):
     return [f"{RESULTS}/figures/figure_{number}.{kind}" for kind in ("pdf", "png")]
 
 
+def there(paths):
+    """Return the paths, when a report is written only those that are there: it shows these.
+
+    Snakemake does not report on results that are not complete.
+    """
+    return [path for path in paths if not REPORTING or Path(path).exists()]
+
+
 def cube_paths(number):
     """Return the cube that a figure needs; Figure 1 is a formula and has none."""
     task = DRAWN[number].task
@@ -96,6 +126,25 @@ def density_cube(wildcards):
             "give shares of the budget, such as [0, 0.5, 1]"
         )
     return f"{RESULTS}/cubes/{wildcards.task}.nc"
+
+
+def edge_map_paths(*tasks):
+    """Return both files of the edge map of each task."""
+    return [
+        f"{RESULTS}/figures/edge_map_{task}.{kind}"
+        for task in tasks
+        for kind in ("pdf", "png")
+    ]
+
+
+def claims_paths():
+    """Return the verdicts on the paper's claims: as a table, as data, and as one page."""
+    return [
+        f"{RESULTS}/claims.csv",
+        f"{RESULTS}/claims.json",
+        f"{RESULTS}/figures/claims.pdf",
+        f"{RESULTS}/figures/claims.png",
+    ]
 
 
 def supplement_paths():

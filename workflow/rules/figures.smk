@@ -27,11 +27,10 @@ rule plot_figure:
         png=report(
             f"{RESULTS}/figures/figure_{{number}}.png",
             caption="../report/figure.rst",
-            category="Figures",
-            subcategory=lambda wildcards: DRAWN[wildcards.number].task or "theory",
+            category=lambda wildcards: DRAWN[wildcards.number].task or "theory",
             labels=lambda wildcards: {
                 "figure": wildcards.number,
-                "shows": DRAWN[wildcards.number].kind,
+                "shows": DRAWN[wildcards.number].kind.replace("_", " "),
             },
         ),
     log:
@@ -50,6 +49,7 @@ rule plot_figure:
         task=lambda wildcards: DRAWN[wildcards.number].task,
         rho=lambda wildcards: DRAWN[wildcards.number].rho_in(EXPERIMENT.tasks),
         axis=EXPERIMENT.figures.time_axis,
+        facts=lambda wildcards, input: FromCube(input.cube[0]) if input.cube else "",
         cube=lambda wildcards, input: ["--cube", *input.cube] if input.cube else [],
     message:
         "Draw figure {wildcards.number}"
@@ -70,8 +70,7 @@ rule plot_density:
         png=report(
             f"{RESULTS}/figures/density_{{task}}.png",
             caption="../report/density.rst",
-            category="Figures",
-            subcategory="{task}",
+            category="{task}",
             labels={"figure": "density", "shows": "density of eigenvalues"},
         ),
     log:
@@ -88,6 +87,7 @@ rule plot_density:
     params:
         rho=lambda wildcards: EXPERIMENT.tasks[wildcards.task].figure_rho,
         # For the caption.
+        facts=lambda wildcards, input: FromCube(input.cube),
         at=", ".join(f"{share:g}" for share in EXPERIMENT.density.at),
         probes=EXPERIMENT.density.probes,
         steps=EXPERIMENT.density.steps,

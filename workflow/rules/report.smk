@@ -1,0 +1,72 @@
+# What is made of the cubes beyond the paper's figures: verdicts on its claims, edge maps, the explorer.
+
+
+rule judge_claims:
+    input:
+        cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
+        script="workflow/scripts/judge_claims.py",
+        modules=FIGURE_MODULES
+        + modules("claims", "claims_figure", "verdicts", "statistics", "registry"),
+        table=f"{PACKAGE}/claims.toml",
+        style=STYLE,
+    output:
+        csv=f"{RESULTS}/claims.csv",
+        json=f"{RESULTS}/claims.json",
+        pdf=f"{RESULTS}/figures/claims.pdf",
+        png=report(
+            f"{RESULTS}/figures/claims.png",
+            caption="../report/claims.rst",
+            category="experiment",
+            labels={"figure": "claims", "shows": "verdicts on the paper's claims"},
+        ),
+    log:
+        f"{RESULTS}/logs/judge_claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/judge_claims.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        rho=[EXPERIMENT.tasks[task].figure_rho for task in TASKS],
+    message:
+        "Judge the paper's claims"
+    shell:
+        "python {input.script} --cubes {input.cubes:q} --rho {params.rho}"
+        " --csv {output.csv:q} --json {output.json:q}"
+        " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
+
+
+rule plot_edge_map:
+    input:
+        cube=f"{RESULTS}/cubes/{{task}}.nc",
+        script="workflow/scripts/plot_edge_map.py",
+        modules=FIGURE_MODULES + modules("edge_map", "statistics", "registry"),
+        style=STYLE,
+    output:
+        pdf=f"{RESULTS}/figures/edge_map_{{task}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/edge_map_{{task}}.png",
+            caption="../report/edge_map.rst",
+            category="{task}",
+            labels={"figure": "edge map", "shows": "where runs are at their edge"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_edge_map/{{task}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plot_edge_map/{{task}}.tsv"
+    wildcard_constraints:
+        task="|".join(TASKS),
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        facts=lambda wildcards, input: FromCube(input.cube),
+    message:
+        "Map where the runs of {wildcards.task} are at their edge"
+    shell:
+        "python {input.script} --cube {input.cube:q}"
+        " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
