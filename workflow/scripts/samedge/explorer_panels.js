@@ -1,0 +1,259 @@
+// The panels of a run: three plots with one x axis between them.
+
+const PANELS = ["eigenvalues", "loss", "alignment"];
+const SUBSCRIPTS = ["₁", "₂", "₃", "₄", "₅", "₆", "₇", "₈", "₉"];
+const FONT = '-apple-system, "Segoe UI", Roboto, Arial, "Liberation Sans", sans-serif';
+const INK = "#1b1f24", GRID = "#e7ebef";
+const TOUCH =
+  matchMedia("(pointer: coarse)").matches ||
+  (navigator.maxTouchPoints > 0 && matchMedia("(max-width: 899px)").matches);
+const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false };
+
+const plotOf = (panel) => document.getElementById(`plot-${panel}`);
+const lambda = (rank) => `λ${SUBSCRIPTS[rank] ?? rank + 1}`;
+const magnitude = (value) => (value === null ? null : Math.abs(value));
+
+/** Return x at every check of a run, in the unit of the axis. */
+function xOf(run, task, axis) {
+  if (axis === "step") return run.checks.step;
+  return run.checks.training_time.map((seconds) => (seconds === null ? null : seconds * task.time.factor));
+}
+
+function line(name, x, y, style, more = {}) {
+  const many = x.length > 80;
+  return {
+    name,
+    x,
+    y,
+    mode: style.marker ? "lines+markers" : "lines",
+    line: { color: style.color, dash: style.dash, width: 1.6 },
+    marker: { color: style.color, symbol: style.marker, size: many ? 3.5 : 5.5 },
+    hovertemplate: "%{y:.4g}",
+    ...more,
+  };
+}
+
+/** Return the traces of a panel, in the order in which they are drawn and named. */
+function tracesOf(panel, run, task, eta, x, styles) {
+  const { checks } = run;
+  if (panel === "loss") return [line("training loss", x, checks.training_loss, styles.training_loss)];
+  if (panel === "alignment") {
+    return [
+      line("gradient", x, checks.gradient_alignment, styles.gradient_alignment),
+      line("SAM gradient", x, checks.sam_gradient_alignment, styles.sam_gradient_alignment),
+    ];
+  }
+  const ranks = checks.eigenvalue.map((values, rank) => {
+    const style = styles.ranks[rank % styles.ranks.length];
+    const open = checks.eigenvalue_converged[rank].map((converged) => converged === 0);
+    const trace = line(`|${lambda(rank)}|`, x, values.map(magnitude), style);
+    // A marker of the colour of its line, open where the residual stayed above the tolerance.
+    trace.marker.color = open.map((one) => (one ? "white" : style.color));
+    trace.marker.size = open.map((one) => trace.marker.size + (one ? 1.5 : 0));
+    trace.marker.opacity = 1;
+    trace.marker.line = { color: style.color, width: 1.4 };
+    trace.text = open.map((one) => (one ? " (not converged)" : ""));
+    trace.hovertemplate = "%{y:.4g}%{text}";
+    return trace;
+  });
+  // Where both edges are one line, the dashes of one fill the gaps of the other.
+  const gd = line("2/η", x, x.map(() => task.gd_edge[eta]), styles.gd_edge);
+  const sam = line("SAM edge", x, checks.sam_edge, styles.sam_edge, { line: { color: styles.sam_edge.color, dash: styles.sam_edge.dash, width: 2.2 } });
+  return [...ranks, sam, gd];
+}
+
+/**
+ * Return from where to where the axis of |λ| goes, and the highest value that it cuts off, if any;
+ * null where nothing is to be seen. Linear axes are scaled on the edges and what has settled.
+ */
+function eigenvalueSpan(run, gdEdge, view, seen, transient) {
+  const { step, eigenvalue, sam_edge: edge } = run.checks;
+  const late = seen.filter((check) => step[check] >= transient * step[step.length - 1]);
+  const of = (values, checks) => checks.map((check) => magnitude(values[check])).filter((value) => value > 0);
+  const anchors = of(edge, late.length ? late : seen);
+  if (view.scale !== "edge") anchors.push(gdEdge);
+  const drawn = eigenvalue.flatMap((values) => of(values, seen));
+  const settled = run.status === "completed" ? eigenvalue.flatMap((values) => of(values, late)) : [];
+  if (view.scale === "log") {
+    const shown = [...anchors, ...drawn, ...of(edge, seen)];
+    const top = 1.4 * Math.max(...shown);
+    return shown.length ? { low: Math.max(0.75 * Math.min(...shown), 1e-4 * top), top } : null;
+  }
+  if (!anchors.length && !settled.length) return null;
+  const top = 1.2 * Math.max(...anchors, ...settled);
+  const highest = Math.max(0, ...drawn);
+  return { low: 0, top, cut: highest > top ? highest : undefined };
+}
+
+/** Return a logarithmic y axis from `low` to `top`, with about `most` ticks at round numbers. */
+function logAxis(low, top, most) {
+  const decades = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(top); power += 1) decades.push(10 ** power);
+  const within = (factors, stride = 1) =>
+    decades
+      .filter((_, place) => place % stride === 0)
+      .flatMap((decade) => factors.map((factor) => Number((factor * decade).toPrecision(3))))
+      .filter((value) => value >= low && value <= top);
+  const sets = [[1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]].map((one) => within(one));
+  const few = sets.find((ticks) => ticks.length <= most) ?? within([1], Math.ceil(decades.length / most));
+  const axis = { type: "log", range: [Math.log10(low), Math.log10(top)] };
+  // Where so few round numbers lie within, those of plotly.js are closer together.
+  return few.length < 2 ? { ...axis, nticks: most } : { ...axis, tickvals: few, ticktext: few.map(tickText) };
+}
+
+function tickText(value) {
+  if (value >= 1e-3 && value < 1e5) return grouped(value);
+  const [factor, power] = value.toExponential().split("e");
+  const raised = `10<sup>${Number(power)}</sup>`.replace("-", "−");
+  return factor === "1" ? raised : `${factor}×${raised}`;
+}
+
+/** Return the y axis of a panel, fitted to the checks that are seen, and what it cuts off. */
+function yAxis(panel, run, gdEdge, view, transient) {
+  const [first, last] = view.range;
+  const seen = [...run.checks.step.keys()].filter((check) => view.at[check] >= first && view.at[check] <= last);
+  if (panel === "alignment") return { range: [-0.02, 1.05], tickvals: [0, 0.5, 1] };
+  if (panel === "loss") {
+    const shown = seen.map((check) => run.checks.training_loss[check]).filter((value) => value > 0);
+    return shown.length ? logAxis(0.85 * Math.min(...shown), 1.18 * Math.max(...shown), 4) : { type: "log" };
+  }
+  const span = eigenvalueSpan(run, gdEdge, view, seen, transient);
+  if (!span) return {};
+  return view.scale === "log" ? logAxis(span.low, span.top, 7) : { range: [0, span.top], nticks: 7, cut: span.cut };
+}
+
+/** Return the layout of a panel; only the last has a label on x, which all share. */
+function layoutOf(panel, run, task, eta, view, transient) {
+  const last = panel === PANELS[PANELS.length - 1];
+  const { cut, ...fitted } = yAxis(panel, run, task.gd_edge[eta], view, transient);
+  const axis = {
+    gridcolor: GRID,
+    linecolor: "#8c959f",
+    showline: true,
+    ticks: "outside",
+    ticklen: 4,
+    tickcolor: "#8c959f",
+    zeroline: false,
+    automargin: false,
+  };
+  const layout = {
+    margin: { l: 52, r: 10, t: 6, b: last ? 42 : 12 },
+    font: { family: FONT, size: 12, color: INK },
+    paper_bgcolor: "white",
+    plot_bgcolor: "white",
+    showlegend: false,
+    hovermode: "x unified",
+    hoverdistance: -1,
+    hoverlabel: { bgcolor: "rgba(255,255,255,0.94)", bordercolor: "#8c959f", font: { size: 12 } },
+    // A finger on the panel scrolls the page; the buttons zoom.
+    dragmode: TOUCH ? false : "zoom",
+    xaxis: {
+      ...axis,
+      range: [...view.range],
+      showticklabels: last,
+      title: last ? { text: view.x === "step" ? "Optimiser step" : task.time.label, standoff: 8, font: { size: 12 } } : undefined,
+      unifiedhovertitle: { text: view.x === "step" ? "step %{x:,}" : `${task.time.label}: %{x:.4g}` },
+    },
+    yaxis: { ...axis, exponentformat: "power", fixedrange: true, ...fitted },
+    annotations: [],
+  };
+  if (cut) {
+    layout.annotations.push({
+      text: `↑ up to ${printed(cut, 4)}`,
+      xref: "paper",
+      yref: "paper",
+      x: 0.01,
+      y: 1,
+      xanchor: "left",
+      yanchor: "top",
+      showarrow: false,
+      bgcolor: "rgba(255,255,255,0.85)",
+      font: { color: "#57606a" },
+    });
+  }
+  return layout;
+}
+
+/** Return the whole range of x of a run, with room for its first and last markers. */
+function wholeRange(x) {
+  const known = x.filter((value) => value !== null);
+  const [first, last] = [Math.min(...known), Math.max(...known)];
+  const room = 0.02 * (last - first) || 0.5;
+  return [first - room, last + room];
+}
+
+/**
+ * Draw the panels of a run, which has been measured at least once, and their keys. The view has
+ * the names of the axes (`x`, `scale`), x at every check (`at`), and the visible `range` of x.
+ */
+function drawPanels(run, task, eta, view, styles, transient) {
+  for (const panel of PANELS) {
+    const traces = tracesOf(panel, run, task, eta, view.at, styles);
+    Plotly.react(plotOf(panel), traces, layoutOf(panel, run, task, eta, view, transient), CONFIG);
+    const entries = traces.map((trace) => keyEntry(trace));
+    if (panel === "eigenvalues" && run.checks.eigenvalue_converged.flat().includes(0)) {
+      entries.push(keyEntry({ name: "residual above tolerance", marker: { symbol: "open" } }));
+    }
+    document.getElementById(`key-${panel}`).replaceChildren(...entries);
+    plotOf(panel).setAttribute(
+      "aria-label",
+      `${traces.map((trace) => trace.name).join(", ")} at ${run.checks.step.length} checks; ` +
+        "the values are below, at the check that the slider chooses, and in a table",
+    );
+  }
+}
+
+/** Return an entry of a panel's key: a piece of the line with its marker, and its name. */
+function keyEntry(trace) {
+  const space = "http://www.w3.org/2000/svg";
+  const picture = document.createElementNS(space, "svg");
+  const add = (tag, attributes) => {
+    const shape = document.createElementNS(space, tag);
+    for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, value);
+    picture.append(shape);
+  };
+  for (const [name, value] of Object.entries({ width: 30, height: 12, "aria-hidden": "true" })) {
+    picture.setAttribute(name, value);
+  }
+  if (trace.line) {
+    const { color, dash, width } = trace.line;
+    const dashes = dash === "solid" ? "none" : dash.replaceAll("px", "");
+    add("line", { x1: 0, x2: 30, y1: 6, y2: 6, stroke: color, "stroke-width": width + 0.4, "stroke-dasharray": dashes });
+  }
+  const fill = trace.line?.color;
+  const symbol = trace.marker.symbol;
+  if (symbol === "circle") add("circle", { cx: 15, cy: 6, r: 3.2, fill });
+  if (symbol === "square") add("rect", { x: 12, y: 3, width: 6, height: 6, fill });
+  if (symbol === "triangle-up") add("path", { d: "M15 2 L19 9 L11 9 Z", fill });
+  if (symbol === "open") add("circle", { cx: 15, cy: 6, r: 3.5, fill: "white", stroke: INK, "stroke-width": 1.4 });
+  const entry = element("li", {}, trace.name);
+  entry.prepend(picture);
+  return entry;
+}
+
+/**
+ * Tie the panels together, once: `hovered(check)` is told the check under the pointer (null when it
+ * leaves), `zoomed(range)` the range that a panel's x axis was given, `reset()` of a double click.
+ */
+function linkPanels({ hovered, zoomed, reset }) {
+  for (const panel of PANELS) {
+    const plot = plotOf(panel);
+    // A tap is a click without a pointer that hovers.
+    for (const name of ["plotly_hover", "plotly_click"]) {
+      plot.on(name, (event) => hovered(event.points[0].pointIndex, panel));
+    }
+    plot.on("plotly_unhover", () => hovered(null, panel));
+    plot.on("plotly_doubleclick", reset);
+    plot.on("plotly_relayout", (change) => {
+      if (Object.keys(change).some((key) => key.startsWith("xaxis"))) zoomed([...plot.layout.xaxis.range]);
+    });
+  }
+}
+
+/** Show the values at one x in all panels but that under the pointer, or nowhere for null. */
+function hoverPanels(x, origin) {
+  for (const panel of PANELS.filter((one) => one !== origin)) {
+    if (x === null) Plotly.Fx.unhover(plotOf(panel));
+    else Plotly.Fx.hover(plotOf(panel), { xval: x, yval: 0 }, ["xy"], true);
+  }
+}

@@ -1,0 +1,40 @@
+"""Write the explorer: one HTML page, for any browser, that shows every run of an experiment."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from samedge import explorer, records
+from samedge.errors import Parser, UserError, run_script
+from samedge.files import whole_file
+
+
+def read(paths: Sequence[Path]) -> list[xr.Dataset]:
+    """Return the cubes in these files; UserError if two hold the same task."""
+    cubes, origins = [], {}
+    for path in paths:
+        cubes.append(records.read_cube(path))
+        task = records.settings_of(cubes[-1])["task"]
+        if task in origins:
+            raise UserError(
+                f"{origins[task]} and {path} both hold the task '{task}'; the explorer shows one "
+                "cube a task"
+            )
+        origins[task] = path
+    return cubes
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write an explorer from the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("--cubes", type=Path, nargs="+", required=True, help="a cube of each task")
+    parser.add_argument("--output", type=Path, required=True, help="the page to write, .html")
+    arguments = parser.parse_args(argv)
+    text = explorer.page(read(arguments.cubes))
+    with whole_file(arguments.output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_script(main)
