@@ -2,6 +2,7 @@
 #
 #   snakemake --cores all --resources gpu=1                 the configured experiment
 #   snakemake --cores all --resources gpu=1 figure_04       one figure and what it needs
+#   snakemake --cores all --resources gpu=1 archive         one file to share
 #   snakemake --cores all --resources gpu=1 --configfile config/paper.yaml
 
 from snakemake.utils import min_version
@@ -22,6 +23,7 @@ include: "workflow/rules/collect.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/share.smk"
 
 
 rule all:
@@ -58,6 +60,13 @@ rule audit:
         rules.collect_audit.output,
         # As above, for an audit that was deleted while the table is there.
         lambda wildcards: audit_paths(),
+    localrule: True
+
+
+rule archive:
+    input:
+        # Not part of all: it is made when there is somebody to share it with.
+        rules.pack_experiment.output,
     localrule: True
 
 

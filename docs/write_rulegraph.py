@@ -28,7 +28,10 @@ Everything an experiment makes lies under `results/<experiment>/`: `data/`, `run
 
 The target `audit` measures runs again in float64, from the parameters that they keep in
 `parameters/` where the configuration's `audit.at` asks for it: the rule `audit_run` one run,
-`collect_audit` tabulates them all, in `audit/errors.csv` and `audit/errors.md`."""
+`collect_audit` tabulates them all, in `audit/errors.csv` and `audit/errors.md`.
+
+The target `archive` packs cubes, figures and configuration into `<experiment>.zip`, by the rule
+`pack_experiment`; [sharing.md](sharing.md) says what is in it."""
 
 
 def page() -> str:

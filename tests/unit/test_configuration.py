@@ -50,6 +50,30 @@ def changed(config, changes):
     return config
 
 
+# Written and read again
+
+
+@pytest.mark.parametrize("overlays", [[], ["config/laptop.yaml"], ["config/paper.yaml"]])
+def test_a_resolved_configuration_loads_as_the_same_experiment(repository, tmp_path, overlays):
+    paths = [repository / name for name in ("config.yaml", *overlays)]
+    experiment = configuration.load(paths)
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(configuration.resolved(experiment))
+    assert configuration.load([resolved]) == experiment
+
+
+def test_a_resolved_configuration_keeps_how_numbers_are_spelled(default, tmp_path):
+    changes = {"tasks.mnist.eta": ["1e-7", 1.0, 2, 30000.0], "tasks.mnist.rho": [0, 1.0]}
+    changes |= {"tasks.mnist.figure_rho": 1, "tasks.cifar10": None}
+    experiment = configuration.validate(changed(default, changes))
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(configuration.resolved(experiment))
+    again = configuration.load([resolved])
+    assert again == experiment
+    assert again.tasks["mnist"].eta == ("0.0000001", "1.0", "2", "30000.0")
+    assert again.tasks["mnist"].figure_rho == "1.0"
+
+
 # Keys that are not known, or missing
 
 

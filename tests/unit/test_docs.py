@@ -51,7 +51,9 @@ def test_the_overlay_in_the_configuration_page_is_valid(repository, tmp_path):
     assert experiment.tasks["mnist"].model.settings == {"blocks": 1, "channels": 4}
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "configuration", "extending", "method", "workflow"])
+@pytest.mark.parametrize(
+    "name", ["benchmarks", "configuration", "extending", "method", "sharing", "workflow"]
+)
 def test_links_lead_somewhere(repository, name):
     page = repository / "docs" / f"{name}.md"
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))

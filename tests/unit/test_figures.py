@@ -298,6 +298,7 @@ def test_a_page_of_the_supplement_shows_what_its_run_measured(cube):
     ("modules", "without"),
     [
         ("plot_figure, plot_supplement, collect_runs, filter_diverged", ["jax"]),
+        ("pack_experiment, redraw", ["jax", "snakemake", "yaml"]),
         ("samedge.figure_table, samedge.grid", ["jax", "numpy", "xarray", "matplotlib"]),
     ],
 )

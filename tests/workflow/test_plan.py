@@ -71,6 +71,24 @@ def test_an_audit_draws_no_figure_and_needs_no_cube(unrun: Checkout):
     }
 
 
+def test_an_archive_needs_cubes_and_figures(unrun: Checkout):
+    plan = unrun.plan("archive")
+    assert plan.counts == {
+        "prepare_data": 3,
+        "train_run": 8,
+        "collect_runs": 3,
+        "plot_figure": 16,
+        "plot_density": 3,
+        "pack_experiment": 1,
+        "archive": 1,
+    }
+
+
+def test_an_archive_without_densities(unrun: Checkout):
+    plan = unrun.plan("archive", changes={"density": {"at": []}})
+    assert "plot_density" not in plan.counts
+
+
 def test_supplement_draws_no_figure(unrun: Checkout):
     plan = unrun.plan("supplement")
     assert plan.counts == {**PER_TASK, "train_run": 8, "supplement": 1}

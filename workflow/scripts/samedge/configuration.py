@@ -1,5 +1,7 @@
 """Read, merge and validate the configuration of an experiment; no JAX, no Snakemake."""
 
+import dataclasses
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +57,18 @@ def load(paths: Sequence[Path]) -> settings.Experiment:
             raise UserError(f"{path}: must hold keys and values, found {found}")
         merged = _merge(merged, values)
     return validate(merged, " + ".join(str(path) for path in paths))
+
+
+def resolved(experiment: settings.Experiment) -> str:
+    """Return the configuration of an experiment as JSON, which :func:`load` reads again."""
+    values = dataclasses.asdict(experiment)
+    values["experiment"] = values.pop("name")
+    for task in values["tasks"].values():
+        # As numbers, spelled as they are: 1.0 stays 1.0, and so do the names of files.
+        for key in ("eta", "rho"):
+            task[key] = [json.loads(text) for text in task[key]]
+        task["figure_rho"] = json.loads(task["figure_rho"])
+    return json.dumps(values)
 
 
 def validate(config: Mapping[str, Any], where: str = "configuration") -> settings.Experiment:

@@ -1,0 +1,38 @@
+# An experiment packed into one archive, for others to read, check and redraw.
+
+import dataclasses
+
+from samedge.configuration import resolved
+
+# What is packed beside cubes and configuration. What else is to be shared belongs here.
+SHARED = [
+    *(path for number in DRAWN for path in figure_paths(number)),
+    *(density_paths(*TASKS) if EXPERIMENT.density.at else []),
+]
+
+
+rule pack_experiment:
+    input:
+        cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
+        files=SHARED,
+        script="workflow/scripts/pack_experiment.py",
+        modules=FIGURE_MODULES + modules("crate", "describing", "sharing", "unpacking"),
+    output:
+        f"{RESULTS}/{EXPERIMENT.name}.zip",
+    log:
+        f"{RESULTS}/logs/pack_experiment.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/pack_experiment.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        # The folder of compiled programs is this machine's own, and changes no run.
+        config=resolved(dataclasses.replace(EXPERIMENT, compilation_cache=None)),
+    message:
+        "Pack the experiment into one archive"
+    shell:
+        "python {input.script} --config {params.config:q} --cubes {input.cubes:q}"
+        " --files {input.files:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,168 @@
+"""Draw the figures of an archived experiment again, from its cubes and its configuration."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import xarray as xr
+
+from samedge import collecting, density_figure, figures, records
+from samedge.errors import UserError, nearest
+from samedge.figure_table import FIGURES, drawable
+from samedge.settings import decimal_string
+from samedge.supplement import write_supplement
+from samedge.unpacking import CONFIG, METADATA, README, Archive, digest, verified
+from samedge.unpacking import FIGURES as FOLDER
+
+#: Draws one figure, or the supplement of a task, below a folder.
+Drawing = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class DrawnTask:
+    """What decides which figures of a task are drawn: the radii of its cube, and that of SAM."""
+
+    rho: tuple[str, ...]
+    figure_rho: str
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What was drawn; of the figures among it, which are equal to those packed and which are not;
+    and the files of the archive that are neither drawn here nor drawn from."""
+
+    drawn: Sequence[str]
+    equal: Sequence[str]
+    other: Sequence[str]
+    left_alone: Sequence[str]
+
+
+def redraw(
+    path: Path, output: Path, wanted: Sequence[str] = (), axis: str | None = None
+) -> Redrawn:
+    """Verify an archive and draw its figures into ``output``, as they lie among the results.
+
+    Parameters
+    ----------
+    path
+        The archive, or the folder that it was unpacked to.
+    output
+        Folder to draw into: ``figures`` and ``supplement/<task>`` in it. Nothing is written
+        elsewhere.
+    wanted
+        Names such as ``04``, ``figure_04``, ``density_mnist`` or ``supplement_mnist``; all that
+        the cubes permit if there are none.
+    axis
+        What is on x, "training_time" or "step"; as configured if None.
+
+    Raises
+    ------
+    UserError
+        If the archive is not as it was packed, a figure cannot be drawn from it, or ``output``
+        lies in it.
+    """
+    if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
+        raise UserError(f"--output: {output} lies in the archive {path}; give another folder")
+    with verified(path) as archive:
+        config = archive.config()
+        cubes = _read_cubes(archive, output)
+        known = drawings(cubes, config, axis or config["figures"]["time_axis"])
+        chosen = [_named(name, known) for name in wanted] or list(known)
+        for name in chosen:
+            known[name](output)
+        equal, other = _compared(archive, output, chosen)
+        left_alone = [
+            name
+            for name in archive.checksums
+            if name not in (*archive.cubes(), CONFIG, README, METADATA)
+            and PurePosixPath(name).stem not in known
+        ]
+    return Redrawn(chosen, equal, other, left_alone)
+
+
+def drawings(cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str) -> dict[str, Drawing]:
+    """Return what can be drawn from the cubes of these tasks, by name.
+
+    Raises
+    ------
+    UserError
+        If the configuration does not know the task of a cube.
+    """
+    unknown = [task for task in cubes if task not in config["tasks"]]
+    if unknown:
+        raise UserError(f"the configuration has no task {', '.join(unknown)}, of which is a cube")
+    tasks = {
+        task: DrawnTask(
+            tuple(map(str, cube["rho_label"].values)),
+            decimal_string(config["tasks"][task]["figure_rho"]),
+        )
+        for task, cube in cubes.items()
+    }
+    found: dict[str, Drawing] = {}
+    for number in drawable(tasks):
+        spec = FIGURES[number]
+        found[spec.name] = _figure(
+            spec.name,
+            lambda spec=spec: figures.draw(spec, cubes.get(spec.task), spec.rho_in(tasks), axis),
+        )
+    for task, cube in cubes.items():
+        rho = tasks[task].figure_rho
+        if "density_node" in cube and Decimal(rho) in map(Decimal, tasks[task].rho):
+            found[f"density_{task}"] = _figure(
+                f"density_{task}", lambda cube=cube, rho=rho: density_figure.draw(cube, rho)
+            )
+    for task, cube in cubes.items():
+        found[f"supplement_{task}"] = _supplement(task, cube, axis)
+    return found
+
+
+def _figure(name: str, draw: Callable[[], figures.Figure]) -> Drawing:
+    def drawing(output: Path) -> None:
+        paths = (output / FOLDER / f"{name}.{kind}" for kind in ("pdf", "png"))
+        figures.save(draw(), *paths)
+
+    return drawing
+
+
+def _supplement(task: str, cube: xr.Dataset, axis: str) -> Drawing:
+    def drawing(output: Path) -> None:
+        write_supplement(collecting.drop_diverged(cube), output / "supplement" / task, axis)
+
+    return drawing
+
+
+def _read_cubes(archive: Archive, output: Path) -> dict[str, xr.Dataset]:
+    """Return the cubes of an archive by task."""
+    cubes: dict[str, xr.Dataset] = {}
+    output.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".unpacked-", dir=output) as folder:
+        for name in archive.cubes():
+            cube = records.read_cube(archive.extract(name, Path(folder)))
+            task = records.settings_of(cube)["task"]
+            if task in cubes:
+                raise UserError(f"{archive.path}: two cubes are of the task '{task}'")
+            cubes[task] = cube
+    return cubes
+
+
+def _named(name: str, known: Mapping[str, Drawing]) -> str:
+    """Return the name of a drawing that is known, of which a number may have been given."""
+    full = f"figure_{int(name):02d}" if name.isdecimal() else name
+    if full not in known:
+        raise UserError(
+            f"{name}: not among the figures that the archive's cubes permit{nearest(full, known)}; "
+            f"they are: {', '.join(known)}"
+        )
+    return full
+
+
+def _compared(archive: Archive, output: Path, drawn: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return which files of drawn figures equal those packed, and which do not."""
+    equal, other = [], []
+    for name, checksum in archive.checksums.items():
+        if name.startswith(f"{FOLDER}/") and PurePosixPath(name).stem in drawn:
+            with (output / name).open("rb") as file:
+                (equal if digest(file) == checksum else other).append(name)
+    return equal, other
