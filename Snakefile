@@ -36,8 +36,16 @@ rule all:
         there(density_paths(*TASKS) if EXPERIMENT.density.at else []),
         there(edge_map_paths(*TASKS)),
         there(claims_paths()),
+        there([f"{RESULTS}/explorer.html"]),
         # Without these a run file that was deleted would not be missed while its cube is there.
         there([run_path(run) for task in TASKS for run in runs_of(task)]),
+    localrule: True
+
+
+rule explorer:
+    input:
+        f"{RESULTS}/explorer.html",
+        expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
     localrule: True
 
 

@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import expect
 
 import write_explorer
-from conftest import PHONE
 from samedge import collecting, explorer, panels, records
 from samedge.statistics import STATISTICS
 from synthetic import grid_settings, run_settings, write_runs
+from tests.browser.chromium import PHONE
 
 OWN = 'my <b>own</b> "task"'
 PANELS = ("eigenvalues", "loss", "alignment")

@@ -48,7 +48,7 @@ def results(tmp_path_factory):
         plot_figure.main(["--number", str(int(number)), *cube, *outputs])
     plot_density.main([*cube, *picture(folder, "density_mnist")])
     (folder / "claims.csv").write_text("claim,holds\nedge,yes\n")
-    (folder / "figures/edge_map_cifar10.png").write_bytes(b"a picture")
+    (folder / "figures/kept_cifar10.png").write_bytes(b"a picture")
     return folder
 
 
@@ -119,7 +119,7 @@ def test_everything_lies_in_one_folder(pack):
             "manifest-sha256.txt",
             "ro-crate-metadata.json",
         ),
-        *("cubes/mnist.nc", "cubes/cifar10.nc", "figures/edge_map_cifar10.png"),
+        *("cubes/mnist.nc", "cubes/cifar10.nc", "figures/kept_cifar10.png"),
         *(
             f"figures/{name}.{kind}"
             for name in ("figure_01", "figure_04", "density_mnist")
@@ -162,7 +162,7 @@ def test_the_crate_says_what_each_file_was_made_from(pack, tmp_path):
         return [entity.id for entity in crate.get(name).get("isBasedOn", [])]
 
     assert sources("figures/figure_04.pdf") == ["cubes/mnist.nc"]
-    assert sources("figures/edge_map_cifar10.png") == ["cubes/cifar10.nc"]
+    assert sources("figures/kept_cifar10.png") == ["cubes/cifar10.nc"]
     assert sources("claims.csv") == ["cubes/mnist.nc", "cubes/cifar10.nc"]
     assert sources("figures/figure_01.png") == []
     actions = {entity.id: entity for entity in crate.get_by_type("CreateAction")}
@@ -488,10 +488,11 @@ def test_what_can_be_drawn_is_what_the_cubes_permit(results, config):
         return list(redrawing.drawings(cubes, settings, "step"))
 
     whole = [f"figure_{number:02d}" for number in range(1, 7)]
-    assert names({"mnist": cube}) == [*whole, "density_mnist", "supplement_mnist"]
-    assert names({"mnist": cube.drop_vars("density_node")}) == [*whole, "supplement_mnist"]
+    others = ["edge_map_mnist", "claims", "supplement_mnist"]
+    assert names({"mnist": cube}) == [*whole, "density_mnist", *others]
+    assert names({"mnist": cube.drop_vars("density_node")}) == [*whole, *others]
     gradient_descent = cube.isel(rho=[0])
-    assert names({"mnist": gradient_descent}) == ["figure_01", "figure_02", "supplement_mnist"]
+    assert names({"mnist": gradient_descent}) == ["figure_01", "figure_02", *others]
     assert names({}) == ["figure_01"]
 
 
@@ -515,7 +516,7 @@ def test_figures_are_redrawn_to_the_byte_without_jax(pack, results, repository, 
     assert done.returncode == 0, done.stderr
     assert "byte for byte: 6 files" in done.stdout
     assert "otherwise" not in done.stdout
-    assert "by this program: claims.csv, figures/edge_map_cifar10.png\n" in done.stdout
+    assert "by this program: claims.csv, figures/kept_cifar10.png\n" in done.stdout
     drawn = sorted((output / "figures").iterdir())
     assert len(drawn) == 6
     for path in drawn:

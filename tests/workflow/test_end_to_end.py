@@ -61,10 +61,11 @@ def is_png(path: Path) -> bool:
     return content.startswith(b"\x89PNG\r\n\x1a\n") and content.endswith(b"IEND\xaeB`\x82")
 
 
-def test_sixteen_figures_and_a_density_for_each_task(finished: Checkout):
+def test_sixteen_figures_and_what_goes_beyond_them(finished: Checkout):
     folder = finished.result("figures")
     names = [f"figure_{number:02d}" for number in range(1, 17)]
-    names += [f"density_{task}" for task in TASKS]
+    names += [f"{kind}_{task}" for kind in ("density", "edge_map") for task in TASKS]
+    names.append("claims")
     assert files(folder) == {f"{name}.{kind}" for name in names for kind in ("pdf", "png")}
     for name in names:
         assert is_pdf(folder / f"{name}.pdf")

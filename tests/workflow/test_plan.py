@@ -6,7 +6,8 @@ from checkout import WITHOUT_JAX, Checkout
 from samedge.figure_table import FIGURES
 
 PER_TASK = {"collect_runs": 3, "filter_diverged": 3, "plot_supplement": 3, "prepare_data": 3}
-WHOLE = {**PER_TASK, "plot_figure": 16, "plot_density": 3, "all": 1}
+BEYOND = {"plot_edge_map": 3, "judge_claims": 1, "write_explorer": 1}
+WHOLE = {**PER_TASK, **BEYOND, "plot_figure": 16, "plot_density": 3, "all": 1}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,20 @@ def test_an_audit_draws_no_figure_and_needs_no_cube(unrun: Checkout):
     }
 
 
+@pytest.mark.parametrize(
+    ("target", "rule", "tasks"),
+    [
+        ("claims", "judge_claims", 3),
+        ("explorer", "write_explorer", 3),
+        ("edge_map_mnist", "plot_edge_map", 1),
+    ],
+)
+def test_what_goes_beyond_the_paper_needs_cubes_alone(unrun: Checkout, target, rule, tasks):
+    counts = unrun.plan(target).counts
+    assert counts[rule] == 1 and counts["collect_runs"] == tasks
+    assert not {"plot_figure", "plot_density", "plot_supplement"} & counts.keys()
+
+
 def test_an_archive_needs_cubes_and_figures(unrun: Checkout):
     plan = unrun.plan("archive")
     assert plan.counts == {
@@ -79,6 +94,7 @@ def test_an_archive_needs_cubes_and_figures(unrun: Checkout):
         "collect_runs": 3,
         "plot_figure": 16,
         "plot_density": 3,
+        **BEYOND,
         "pack_experiment": 1,
         "archive": 1,
     }

@@ -12,7 +12,9 @@ SCRIPTS = "workflow/scripts"
 PACKAGE = f"{SCRIPTS}/samedge"
 
 TIMED = {"plot_figure": 16, "plot_supplement": 3, "all": 1}
-DRAWN = {**TIMED, "plot_density": 3}
+STYLED = {**TIMED, "plot_density": 3, "plot_edge_map": 3, "judge_claims": 1}
+DRAWN = {**STYLED, "write_explorer": 1}
+JUDGED = {"plot_edge_map": 3, "judge_claims": 1, "write_explorer": 1, "all": 1}
 # Figure 1 is a formula: it does not hang on any run.
 COLLECTED = {**DRAWN, "plot_figure": 15, "collect_runs": 3, "filter_diverged": 3}
 TRAINED = {**COLLECTED, "train_run": 8}
@@ -22,6 +24,9 @@ ONE_TASK = {
     "plot_figure": 5,
     "plot_density": 1,
     "plot_supplement": 1,
+    "plot_edge_map": 1,
+    "judge_claims": 1,
+    "write_explorer": 1,
     "all": 1,
 }
 
@@ -34,12 +39,15 @@ def test_nothing_is_left_to_do(finished: Checkout, targets):
 @pytest.mark.parametrize(
     ("edited", "again"),
     [
-        (f"{PACKAGE}/style.mplstyle", DRAWN),
+        (f"{PACKAGE}/style.mplstyle", STYLED),
         (f"{PACKAGE}/figures.py", DRAWN),
         (f"{PACKAGE}/supplement.py", {"plot_supplement": 3, "all": 1}),
         (f"{SCRIPTS}/plot_figure.py", {"plot_figure": 16, "all": 1}),
         (f"{SCRIPTS}/plot_density.py", {"plot_density": 3, "all": 1}),
         (f"{PACKAGE}/density_figure.py", {"plot_density": 3, "all": 1}),
+        (f"{PACKAGE}/claims.toml", {"judge_claims": 1, "all": 1}),
+        (f"{PACKAGE}/statistics.py", JUDGED),
+        (f"{PACKAGE}/explorer_map.js", {"write_explorer": 1, "all": 1}),
         (f"{SCRIPTS}/collect_runs.py", COLLECTED),
         (f"{PACKAGE}/sam.py", TRAINED),
         (f"{PACKAGE}/hessian.py", TRAINED),
@@ -55,7 +63,7 @@ def test_nothing_is_left_to_do(finished: Checkout, targets):
 )
 def test_an_edited_file(changeable: Checkout, edited, again):
     with (changeable.root / edited).open("a", encoding="utf-8") as file:
-        file.write("# edited\n")
+        file.write("\n# edited\n")
     assert changeable.plan().counts == again
 
 

@@ -1,5 +1,13 @@
 # What is made of the cubes beyond the paper's figures: verdicts on its claims, edge maps, the explorer.
 
+EXPLORER = [
+    "explorer.css",
+    "explorer.html",
+    "explorer.js",
+    "explorer_map.js",
+    "explorer_panels.js",
+]
+
 
 rule judge_claims:
     input:
@@ -70,3 +78,31 @@ rule plot_edge_map:
     shell:
         "python {input.script} --cube {input.cube:q}"
         " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
+
+
+rule write_explorer:
+    input:
+        cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
+        script="workflow/scripts/write_explorer.py",
+        modules=FIGURE_MODULES + modules("explorer", "statistics", "registry"),
+        page=[f"{PACKAGE}/{name}" for name in EXPLORER],
+    output:
+        report(
+            f"{RESULTS}/explorer.html",
+            caption="../report/explorer.rst",
+            category="experiment",
+            labels={"figure": "explorer", "shows": "every run, to explore"},
+        ),
+    log:
+        f"{RESULTS}/logs/write_explorer.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/write_explorer.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Write the explorer of all runs"
+    shell:
+        "python {input.script} --cubes {input.cubes:q} --output {output:q} 2>&1 | tee {log:q}"

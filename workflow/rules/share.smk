@@ -8,6 +8,9 @@ from samedge.configuration import resolved
 SHARED = [
     *(path for number in DRAWN for path in figure_paths(number)),
     *(density_paths(*TASKS) if EXPERIMENT.density.at else []),
+    *edge_map_paths(*TASKS),
+    *claims_paths(),
+    f"{RESULTS}/explorer.html",
 ]
 
 

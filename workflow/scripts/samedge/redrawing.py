@@ -8,7 +8,16 @@ from tempfile import TemporaryDirectory
 
 import xarray as xr
 
-from samedge import collecting, density_figure, figures, records
+from samedge import (
+    claims_figure,
+    collecting,
+    density_figure,
+    edge_map,
+    figures,
+    records,
+    verdicts,
+)
+from samedge.claims import load_claims
 from samedge.errors import UserError, nearest
 from samedge.figure_table import FIGURES, drawable
 from samedge.settings import decimal_string
@@ -77,7 +86,7 @@ def redraw(
             name
             for name in archive.checksums
             if name not in (*archive.cubes(), CONFIG, README, METADATA)
-            and PurePosixPath(name).stem not in known
+            and not (name.startswith(f"{FOLDER}/") and PurePosixPath(name).stem in known)
         ]
     return Redrawn(chosen, equal, other, left_alone)
 
@@ -113,6 +122,11 @@ def drawings(cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str) -> dic
             found[f"density_{task}"] = _figure(
                 f"density_{task}", lambda cube=cube, rho=rho: density_figure.draw(cube, rho)
             )
+        found[f"edge_map_{task}"] = _figure(
+            f"edge_map_{task}", lambda cube=cube: edge_map.draw(cube)
+        )
+    if cubes:
+        found["claims"] = _figure("claims", lambda: _claims(cubes, config, tasks))
     for task, cube in cubes.items():
         found[f"supplement_{task}"] = _supplement(task, cube, axis)
     return found
@@ -124,6 +138,16 @@ def _figure(name: str, draw: Callable[[], figures.Figure]) -> Drawing:
         figures.save(draw(), *paths)
 
     return drawing
+
+
+def _claims(
+    cubes: Mapping[str, xr.Dataset], config: Mapping, tasks: Mapping[str, DrawnTask]
+) -> figures.Figure:
+    """Judge the paper's claims anew, the tasks in the order of the configuration."""
+    order = [task for task in config["tasks"] if task in cubes]
+    rho = {task: drawn.figure_rho for task, drawn in tasks.items()}
+    judged = verdicts.judge_all(load_claims(), [cubes[task] for task in order], rho)
+    return claims_figure.draw(judged, order)
 
 
 def _supplement(task: str, cube: xr.Dataset, axis: str) -> Drawing:
