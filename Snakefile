@@ -2,7 +2,7 @@
 #
 #   snakemake --cores all --resources gpu=1                 the configured experiment
 #   snakemake --cores all --resources gpu=1 figure_04       one figure and what it needs
-#   snakemake --cores all --resources gpu=1 archive         one file to share
+#   snakemake --resources gpu=1 --cores all archive         one file to share
 #   snakemake --cores all --resources gpu=1 --configfile config/paper.yaml
 
 from snakemake.utils import min_version

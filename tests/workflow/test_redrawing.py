@@ -6,7 +6,7 @@ from checkout import WITHOUT_JAX, Checkout
 def test_an_archive_gives_every_figure_again(changeable: Checkout, tmp_path):
     # The date of publication is otherwise that of the commit, and this is no git checkout.
     done = changeable.snakemake(
-        *("archive", "--cores", "all", "--resources", "gpu=1"), SOURCE_DATE_EPOCH="86400"
+        *("--resources", "gpu=1", "--cores", "all", "archive"), SOURCE_DATE_EPOCH="86400"
     )
     assert done.returncode == 0, done.stdout
     redrawn = changeable.script(
