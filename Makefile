@@ -48,13 +48,14 @@ PREPARE = from samedge import errors, prepared; errors.run_script(lambda: [prepa
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' Makefile
 
-figures: $(STAMP)  ## run the default experiment: data, training, cubes, sixteen figures
+figures: $(STAMP)  ## run the default experiment: data, training, cubes, figures, claims, explorer, report
 	$(ACTIVATE) && snakemake --cores all --resources gpu=1
+	$(ACTIVATE) && snakemake --report results/default/report.html
 
 test: $(STAMP)  ## run all tests
 	$(ACTIVATE) && python -m pytest
 
-run: $(STAMP)  ## snakemake with your arguments: make run ARGS="--cores all --resources gpu=1 figure_04"
+run: $(STAMP)  ## snakemake with your arguments: make run ARGS="--cores all figure_04"
 	$(ACTIVATE) && snakemake $(ARGS)
 
 lint: $(STAMP)  ## check style and workflow

@@ -1,7 +1,7 @@
 # Sharpness-Aware Minimization and the edge of stability, from data to figures.
 #
 #   snakemake --cores all --resources gpu=1                 the configured experiment
-#   snakemake --cores all --resources gpu=1 figure_04       one figure and what it needs
+#   snakemake --cores all figure_04                         one figure and what it needs
 #   snakemake --resources gpu=1 --cores all archive         one file to share
 #   snakemake --cores all --resources gpu=1 --configfile config/paper.yaml
 
