@@ -37,9 +37,9 @@ def read_runs(expected: Sequence[RunSettings], folder: Path) -> Collected:
         except UserError as error:
             problems[settings.name] = str(error)
             continue
-        differences = list(_differences(records.settings_of(run), json.loads(settings.to_json())))
-        if differences:
-            problems[settings.name] = "other settings: " + "; ".join(differences)
+        other = list(differences(records.settings_of(run), json.loads(settings.to_json())))
+        if other:
+            problems[settings.name] = "other settings: " + "; ".join(other)
         else:
             runs[settings.name] = run
     checksums = Counter(run.attrs["data_checksum"] for run in runs.values())
@@ -122,6 +122,22 @@ def ending(cube: xr.Dataset, eta: int, rho: int, seed: int) -> str:
     return {value: name for name, value in variables.STATUS.items()}[status]
 
 
+def differences(
+    found: object,
+    wanted: object,
+    key: str = "",
+    between: tuple[str, str] = ("is {}", "expected {}"),
+) -> Iterator[str]:
+    """Yield "key is X, expected Y", in these words, for every leaf of dictionaries that differs."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in sorted(found.keys() | wanted.keys()):
+            where = f"{key}.{name}" if key else name
+            yield from differences(found.get(name), wanted.get(name), where, between)
+    elif found != wanted:
+        values = zip(between, (found, wanted), strict=True)
+        yield f"{key} " + ", ".join(words.format(json.dumps(value)) for words, value in values)
+
+
 def _merge(expected: Sequence[RunSettings], collected: Collected) -> xr.Dataset:
     """Put every good run where its eta, rho and seed belong; the rest stays "missing"."""
     grid = json.loads(grid_json(expected))
@@ -164,13 +180,3 @@ def _shared(values: Sequence) -> object:
     """Return the value that all runs share, or the distinct ones as a JSON list."""
     distinct = sorted(set(values))
     return distinct[0] if len(distinct) == 1 else json.dumps([str(value) for value in distinct])
-
-
-def _differences(found: object, wanted: object, key: str = "") -> Iterator[str]:
-    """Yield "key is X, expected Y" for every leaf where two nested dictionaries differ."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for name in sorted(found.keys() | wanted.keys()):
-            where = f"{key}.{name}" if key else name
-            yield from _differences(found.get(name), wanted.get(name), where)
-    elif found != wanted:
-        yield f"{key} is {json.dumps(found)}, expected {json.dumps(wanted)}"

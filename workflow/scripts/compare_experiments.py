@@ -1,0 +1,21 @@
+"""Report in what two experiments differ beyond seed noise: settings, statistics, verdicts."""
+
+from pathlib import Path
+
+from samedge.comparing import compare, read_cubes
+from samedge.errors import Parser, run_script
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Compare two experiments from the command line."""
+    parser = Parser(__doc__)
+    for name in ("first", "second"):
+        parser.add_argument(
+            name, type=Path, help="an experiment: results/<name>, a folder of cubes, or one cube"
+        )
+    arguments = parser.parse_args(argv)
+    print(compare(read_cubes(arguments.first), read_cubes(arguments.second)))
+
+
+if __name__ == "__main__":
+    run_script(main)
