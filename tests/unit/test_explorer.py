@@ -105,10 +105,8 @@ def test_a_cell_of_the_map_is_the_median_of_the_seeds_that_have_one(seeds, shown
 
 
 def test_what_is_not_finite_is_null():
-    assert explorer.rounded(np.array([[np.nan, np.inf], [-np.inf, 0.0]])) == [
-        [None, None],
-        [None, 0],
-    ]
+    values = np.array([[np.nan, np.inf], [-np.inf, 0.0]])
+    assert explorer.rounded(values) == [[None, None], [None, 0]]
 
 
 def test_the_same_cubes_give_the_same_page(cube, text):

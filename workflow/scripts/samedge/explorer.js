@@ -3,8 +3,9 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const AXES = ["step", "time"], SCALES = ["log", "linear", "edge"];
-const chosen = { task: 0, eta: 0, rho: 0, seed: 0, x: "step", scale: "log", map: Object.keys(DATA.statistics)[0] };
-let check = 0, range = null, hoveredCheck = null, linked = false;
+const STATISTICS = Object.keys(DATA.statistics);
+const chosen = { task: 0, eta: 0, rho: 0, seed: 0, x: "step", scale: "log", map: STATISTICS[0] };
+let range = null, hoveredCheck = null, linked = false;
 
 const task = () => DATA.tasks[chosen.task];
 const run = () => task().runs[chosen.eta][chosen.rho][chosen.seed];
@@ -18,9 +19,11 @@ function chooseBest() {
     row.forEach((seeds, rho) =>
       seeds.forEach((one, seed) => {
         const sam = Number(task().rho[rho]) !== 0;
-        const order = [one.status === "completed" ? 0 : 1, sam ? 0 : 1, seed, far(one.statistics.edge_ratio)];
+        const ended = one.status === "completed";
+        const order = [ended ? 0 : 1, sam ? 0 : 1, seed, far(one.statistics.edge_ratio)];
         const place = order.findIndex((value, number) => best && value !== best.order[number]);
-        if (!best || (place >= 0 && order[place] < best.order[place])) best = { order, eta, rho, seed };
+        if (best && !(order[place] < best.order[place])) return;
+        best = { order, eta, rho, seed };
       }),
     ),
   );
@@ -54,11 +57,12 @@ function readAddress() {
   const before = chosen.task;
   find("task", DATA.tasks.map((one) => one.name), (place) => (chosen.task = place));
   if (chosen.task !== before) chooseBest();
-  for (const key of ["eta", "rho", "seed"]) find(key, task()[key], (place) => (chosen[key] = place));
+  for (const key of ["eta", "rho", "seed"]) {
+    find(key, task()[key], (place) => (chosen[key] = place));
+  }
   find("x", AXES, (place) => (chosen.x = AXES[place]));
   find("scale", SCALES, (place) => (chosen.scale = SCALES[place]));
-  const statistics = Object.keys(DATA.statistics);
-  find("map", statistics, (place) => (chosen.map = statistics[place]));
+  find("map", STATISTICS, (place) => (chosen.map = STATISTICS[place]));
   return problems;
 }
 
@@ -81,7 +85,9 @@ function render(problems = []) {
   fillSelect("rho", task().rho, chosen.rho);
   fillSelect("seed", task().seed, chosen.seed);
   byId("task").selectedIndex = chosen.task;
-  for (const name of ["x", "scale"]) document.querySelector(`[name=${name}][value=${chosen[name]}]`).checked = true;
+  for (const name of ["x", "scale"]) {
+    document.querySelector(`[name=${name}][value=${chosen[name]}]`).checked = true;
+  }
   byId("statistic").value = chosen.map;
   byId("definition").textContent = DATA.statistics[chosen.map].definition;
   paintMaps(DATA.tasks, chosen.map, DATA.statistics[chosen.map].label);
@@ -91,10 +97,9 @@ function render(problems = []) {
   const measured = run().checks.step.length;
   byId("panels").hidden = byId("tools").hidden = !measured;
   if (!measured) return;
-  check = measured - 1;
-  byId("check").max = check;
+  byId("check").max = measured - 1;
   resetZoom();
-  showCheck(check);
+  showCheck(measured - 1);
   fillChecks();
 }
 
@@ -114,14 +119,18 @@ function fillSelect(id, values, place) {
 /** Fill a list of descriptions with pairs of a name and a text or an element. */
 function fillPairs(id, pairs, wrapped) {
   const items = pairs.map(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]);
-  byId(id).replaceChildren(...(wrapped ? items.map((pair) => element("div", {}, ...pair)) : items.flat()));
+  const parts = wrapped ? items.map((pair) => element("div", {}, ...pair)) : items.flat();
+  byId(id).replaceChildren(...parts);
 }
 
 function describeTask() {
   byId("about-title").textContent = `The task ${task().name}`;
   byId("stand-in").hidden = !task().stand_in;
   byId("stand-in").textContent = `Stand-in data: ${task().stand_in}`;
-  const tests = Object.entries(task().tests).map(([name, meaning]) => ["Test metric", `${spaced(name)}: ${meaning}`]);
+  const tests = Object.entries(task().tests).map(([name, meaning]) => [
+    "Test metric",
+    `${spaced(name)}: ${meaning}`,
+  ]);
   fillPairs("facts", [...task().facts, ...tests]);
   fillPairs("settings", task().settings);
 }
@@ -130,28 +139,33 @@ const spaced = (name) => name.replaceAll("_", " ");
 
 function describeRun(problems) {
   const { ending, status, statistics, tests, end_step: step } = run();
-  const [eta, rho, seed] = [task().eta[chosen.eta], task().rho[chosen.rho], task().seed[chosen.seed]];
-  byId("run-title").textContent = `${task().name}: ${algorithm()}, η = ${eta}, ρ = ${rho}, seed ${seed}`;
+  const [eta, rho, seed] = ["eta", "rho", "seed"].map((key) => task()[key][chosen[key]]);
+  const name = `${task().name}: ${algorithm()}, η = ${eta}, ρ = ${rho}, seed ${seed}`;
+  byId("run-title").textContent = name;
   const checks = run().checks.step.length;
-  const lacks = problems.length ? `The link asks for ${problems.join(", ")}, which is not here. ` : "";
-  const ended = status === "completed" ? `Completed after ${printed(step)} steps, measured` : "Measured";
+  const completed = status === "completed";
+  const lacks = problems.length ? `The link asks for ${problems.join(", ")}: not here. ` : "";
+  const ended = completed ? `Completed after ${printed(step)} steps, measured` : "Measured";
   byId("outcome").textContent = `${lacks}${ended} at ${checks} checks.`;
-  byId("ended").hidden = status === "completed";
+  byId("ended").hidden = completed;
+  const before = checks ? "What was measured before is below." : "Nothing was measured before.";
   byId("ended").textContent =
     status === "missing"
       ? "This run is missing from the cube: it was not trained, or its file could not be used."
-      : `This run ${ending}.${checks ? " What was measured before is below." : " Nothing was measured before."}`;
+      : `This run ${ending}. ${before}`;
   const cards = [
-    ...Object.entries(DATA.statistics).map(([name, { label }]) => [label, printedStatistic(name, statistics[name])]),
-    ...Object.entries(tests).map(([name, value]) => [spaced(name), printed(value)]),
+    ...STATISTICS.map((statistic) => [
+      DATA.statistics[statistic].label,
+      printedStatistic(statistic, statistics[statistic]),
+    ]),
+    ...Object.entries(tests).map(([metric, value]) => [spaced(metric), printed(value)]),
   ];
-  byId("summary").hidden = status !== "completed";
+  byId("summary").hidden = !completed;
   fillPairs("summary", cards, true);
 }
 
 /** Show the values at a check of the run, in print. */
 function showCheck(number) {
-  check = number;
   const { checks } = run();
   const at = (name) => printed(checks[name][number], 4);
   const where = `Check ${number + 1} of ${checks.step.length}: step ${at("step")}`;
@@ -161,10 +175,13 @@ function showCheck(number) {
   const edge = checks.sam_edge[number];
   const ranks = checks.eigenvalue.map((values, rank) => {
     const text = element("span", {}, printed(values[number], 4));
-    if (checks.eigenvalue_converged[rank][number] === 0) text.append(" ", element("small", {}, "not converged"));
+    if (checks.eigenvalue_converged[rank][number] === 0) {
+      text.append(" ", element("small", {}, "not converged"));
+    }
     return [lambda(rank), text];
   });
   const first = checks.eigenvalue[0]?.[number] ?? null;
+  const ratio = first === null || edge === null ? null : Math.abs(first) / edge;
   fillPairs(
     "readout",
     [
@@ -172,7 +189,7 @@ function showCheck(number) {
       ...ranks,
       ["SAM edge", printed(edge, 4)],
       ["2/η", printed(task().gd_edge[chosen.eta], 4)],
-      ["|λ₁| / edge", printed(first === null || edge === null ? null : Math.abs(first) / edge, 4)],
+      ["|λ₁| / edge", printed(ratio, 4)],
       ["training loss", at("training_loss")],
       ["gradient alignment", at("gradient_alignment")],
       ["SAM gradient alignment", at("sam_gradient_alignment")],
@@ -185,7 +202,7 @@ function showCheck(number) {
 function fillChecks() {
   if (!byId("all-checks").open) return;
   const { checks } = run();
-  const single = Object.keys(checks).filter((name) => !Array.isArray(checks[name][0]) && !name.startsWith("eigenvalue"));
+  const single = Object.keys(checks).filter((name) => !name.startsWith("eigenvalue"));
   const names = [
     ...single.map(spaced),
     ...checks.eigenvalue.flatMap((_, rank) => [lambda(rank), `residual of ${lambda(rank)}`]),
@@ -194,7 +211,8 @@ function fillChecks() {
     const row = element("tr");
     for (const name of single) row.append(element("td", {}, printed(checks[name][number], 4)));
     checks.eigenvalue.forEach((values, rank) => {
-      const open = checks.eigenvalue_converged[rank][number] === 0 ? { class: "open", title: "not converged" } : {};
+      const solved = checks.eigenvalue_converged[rank][number] !== 0;
+      const open = solved ? {} : { class: "open", title: "not converged" };
       row.append(
         element("td", open, printed(values[number], 4)),
         element("td", open, printed(checks.eigenvalue_residual[rank][number], 2)),

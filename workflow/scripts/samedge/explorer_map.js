@@ -1,6 +1,7 @@
 // The edge map: a table per task whose cells show a statistic in colour and in print.
 
-const WHITE = "#f7f7f7", BLUE = "#0173b2", VERMILION = "#d55e00", SKY = "#56b4e9", GREEN = "#5bc2a0";
+const WHITE = "#f7f7f7", BLUE = "#0173b2", VERMILION = "#d55e00";
+const SKY = "#56b4e9", GREEN = "#5bc2a0";
 
 // What colours a number. `at` places it from -1 to 1; -1 to 0 goes from `low` to white, 0 to 1 on
 // to `high`. `ends` are the words under the bar of colours.
@@ -45,7 +46,7 @@ function printed(value, digits = 3) {
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e7) return grouped(value);
   if (size >= 1e7 || size < 1e-4) {
-    return value.toExponential(digits - 1).replace("-", "−").replace("e-", "e−").replace("e+", "e");
+    return value.toExponential(digits - 1).replaceAll("-", "−").replace("e+", "e");
   }
   if (size >= 10 ** (digits - 1)) return grouped(Math.round(value));
   return value.toPrecision(digits).replace("-", "−");
@@ -144,6 +145,8 @@ function buildMaps(tasks, choose) {
       element("thead", {}, head),
       body,
     );
+    // Columns that are too many for the page, at a width that takes "diverged", scroll in a frame.
+    table.style.minWidth = `${80 + 60 * task.rho.length}px`;
     table.addEventListener("keydown", (event) => moveInMap(event, table));
     return element("div", { class: "map" }, element("div", { class: "scroller" }, table));
   });

@@ -16,7 +16,8 @@ const magnitude = (value) => (value === null ? null : Math.abs(value));
 /** Return x at every check of a run, in the unit of the axis. */
 function xOf(run, task, axis) {
   if (axis === "step") return run.checks.step;
-  return run.checks.training_time.map((seconds) => (seconds === null ? null : seconds * task.time.factor));
+  const { factor } = task.time;
+  return run.checks.training_time.map((seconds) => (seconds === null ? null : seconds * factor));
 }
 
 function line(name, x, y, style, more = {}) {
@@ -36,7 +37,9 @@ function line(name, x, y, style, more = {}) {
 /** Return the traces of a panel, in the order in which they are drawn and named. */
 function tracesOf(panel, run, task, eta, x, styles) {
   const { checks } = run;
-  if (panel === "loss") return [line("training loss", x, checks.training_loss, styles.training_loss)];
+  if (panel === "loss") {
+    return [line("training loss", x, checks.training_loss, styles.training_loss)];
+  }
   if (panel === "alignment") {
     return [
       line("gradient", x, checks.gradient_alignment, styles.gradient_alignment),
@@ -58,7 +61,8 @@ function tracesOf(panel, run, task, eta, x, styles) {
   });
   // Where both edges are one line, the dashes of one fill the gaps of the other.
   const gd = line("2/η", x, x.map(() => task.gd_edge[eta]), styles.gd_edge);
-  const sam = line("SAM edge", x, checks.sam_edge, styles.sam_edge, { line: { color: styles.sam_edge.color, dash: styles.sam_edge.dash, width: 2.2 } });
+  const sam = line("SAM edge", x, checks.sam_edge, styles.sam_edge);
+  sam.line.width = 2.2;
   return [...ranks, sam, gd];
 }
 
@@ -69,11 +73,13 @@ function tracesOf(panel, run, task, eta, x, styles) {
 function eigenvalueSpan(run, gdEdge, view, seen, transient) {
   const { step, eigenvalue, sam_edge: edge } = run.checks;
   const late = seen.filter((check) => step[check] >= transient * step[step.length - 1]);
-  const of = (values, checks) => checks.map((check) => magnitude(values[check])).filter((value) => value > 0);
+  const of = (values, checks) =>
+    checks.map((check) => magnitude(values[check])).filter((value) => value > 0);
   const anchors = of(edge, late.length ? late : seen);
   if (view.scale !== "edge") anchors.push(gdEdge);
   const drawn = eigenvalue.flatMap((values) => of(values, seen));
-  const settled = run.status === "completed" ? eigenvalue.flatMap((values) => of(values, late)) : [];
+  const settles = run.status === "completed";
+  const settled = settles ? eigenvalue.flatMap((values) => of(values, late)) : [];
   if (view.scale === "log") {
     const shown = [...anchors, ...drawn, ...of(edge, seen)];
     const top = 1.4 * Math.max(...shown);
@@ -85,20 +91,26 @@ function eigenvalueSpan(run, gdEdge, view, seen, transient) {
   return { low: 0, top, cut: highest > top ? highest : undefined };
 }
 
+// The digits at which a decade may have ticks, from many to one.
+const FACTORS = [[1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]];
+
 /** Return a logarithmic y axis from `low` to `top`, with about `most` ticks at round numbers. */
 function logAxis(low, top, most) {
+  const [first, last] = [Math.log10(low), Math.log10(top)];
   const decades = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(top); power += 1) decades.push(10 ** power);
+  for (let power = Math.floor(first); power <= last; power += 1) decades.push(10 ** power);
   const within = (factors, stride = 1) =>
     decades
       .filter((_, place) => place % stride === 0)
       .flatMap((decade) => factors.map((factor) => Number((factor * decade).toPrecision(3))))
       .filter((value) => value >= low && value <= top);
-  const sets = [[1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]].map((one) => within(one));
-  const few = sets.find((ticks) => ticks.length <= most) ?? within([1], Math.ceil(decades.length / most));
-  const axis = { type: "log", range: [Math.log10(low), Math.log10(top)] };
+  const sets = FACTORS.map((factors) => within(factors));
+  const stride = Math.ceil(decades.length / most);
+  const ticks = sets.find((found) => found.length <= most) ?? within([1], stride);
+  const axis = { type: "log", range: [first, last] };
   // Where so few round numbers lie within, those of plotly.js are closer together.
-  return few.length < 2 ? { ...axis, nticks: most } : { ...axis, tickvals: few, ticktext: few.map(tickText) };
+  if (ticks.length < 2) return { ...axis, nticks: most };
+  return { ...axis, tickvals: ticks, ticktext: ticks.map(tickText) };
 }
 
 function tickText(value) {
@@ -111,20 +123,25 @@ function tickText(value) {
 /** Return the y axis of a panel, fitted to the checks that are seen, and what it cuts off. */
 function yAxis(panel, run, gdEdge, view, transient) {
   const [first, last] = view.range;
-  const seen = [...run.checks.step.keys()].filter((check) => view.at[check] >= first && view.at[check] <= last);
+  const within = (x) => x >= first && x <= last;
+  const seen = [...run.checks.step.keys()].filter((check) => within(view.at[check]));
   if (panel === "alignment") return { range: [-0.02, 1.05], tickvals: [0, 0.5, 1] };
   if (panel === "loss") {
-    const shown = seen.map((check) => run.checks.training_loss[check]).filter((value) => value > 0);
-    return shown.length ? logAxis(0.85 * Math.min(...shown), 1.18 * Math.max(...shown), 4) : { type: "log" };
+    const { training_loss: loss } = run.checks;
+    const shown = seen.map((check) => loss[check]).filter((value) => value > 0);
+    if (!shown.length) return { type: "log" };
+    return logAxis(0.85 * Math.min(...shown), 1.18 * Math.max(...shown), 4);
   }
   const span = eigenvalueSpan(run, gdEdge, view, seen, transient);
   if (!span) return {};
-  return view.scale === "log" ? logAxis(span.low, span.top, 7) : { range: [0, span.top], nticks: 7, cut: span.cut };
+  if (view.scale === "log") return logAxis(span.low, span.top, 7);
+  return { range: [0, span.top], nticks: 7, cut: span.cut };
 }
 
 /** Return the layout of a panel; only the last has a label on x, which all share. */
 function layoutOf(panel, run, task, eta, view, transient) {
   const last = panel === PANELS[PANELS.length - 1];
+  const label = view.x === "step" ? "Optimiser step" : task.time.label;
   const { cut, ...fitted } = yAxis(panel, run, task.gd_edge[eta], view, transient);
   const axis = {
     gridcolor: GRID,
@@ -151,8 +168,8 @@ function layoutOf(panel, run, task, eta, view, transient) {
       ...axis,
       range: [...view.range],
       showticklabels: last,
-      title: last ? { text: view.x === "step" ? "Optimiser step" : task.time.label, standoff: 8, font: { size: 12 } } : undefined,
-      unifiedhovertitle: { text: view.x === "step" ? "step %{x:,}" : `${task.time.label}: %{x:.4g}` },
+      title: { text: last ? label : "", standoff: 8, font: { size: 12 } },
+      unifiedhovertitle: { text: view.x === "step" ? "step %{x:,}" : `${label}: %{x:.4g}` },
     },
     yaxis: { ...axis, exponentformat: "power", fixedrange: true, ...fitted },
     annotations: [],
@@ -218,14 +235,24 @@ function keyEntry(trace) {
   if (trace.line) {
     const { color, dash, width } = trace.line;
     const dashes = dash === "solid" ? "none" : dash.replaceAll("px", "");
-    add("line", { x1: 0, x2: 30, y1: 6, y2: 6, stroke: color, "stroke-width": width + 0.4, "stroke-dasharray": dashes });
+    add("line", {
+      x1: 0,
+      x2: 30,
+      y1: 6,
+      y2: 6,
+      stroke: color,
+      "stroke-width": width + 0.4,
+      "stroke-dasharray": dashes,
+    });
   }
   const fill = trace.line?.color;
   const symbol = trace.marker.symbol;
   if (symbol === "circle") add("circle", { cx: 15, cy: 6, r: 3.2, fill });
   if (symbol === "square") add("rect", { x: 12, y: 3, width: 6, height: 6, fill });
   if (symbol === "triangle-up") add("path", { d: "M15 2 L19 9 L11 9 Z", fill });
-  if (symbol === "open") add("circle", { cx: 15, cy: 6, r: 3.5, fill: "white", stroke: INK, "stroke-width": 1.4 });
+  if (symbol === "open") {
+    add("circle", { cx: 15, cy: 6, r: 3.5, fill: "white", stroke: INK, "stroke-width": 1.4 });
+  }
   const entry = element("li", {}, trace.name);
   entry.prepend(picture);
   return entry;
@@ -245,7 +272,8 @@ function linkPanels({ hovered, zoomed, reset }) {
     plot.on("plotly_unhover", () => hovered(null, panel));
     plot.on("plotly_doubleclick", reset);
     plot.on("plotly_relayout", (change) => {
-      if (Object.keys(change).some((key) => key.startsWith("xaxis"))) zoomed([...plot.layout.xaxis.range]);
+      const moved = Object.keys(change).some((key) => key.startsWith("xaxis"));
+      if (moved) zoomed([...plot.layout.xaxis.range]);
     });
   }
 }
