@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -114,9 +114,7 @@ def assert_shown(page, run, x="step"):
 
 def chosen(page):
     """Return what the address says is chosen."""
-    return {
-        key: value for key, (value,) in parse_qs(page.evaluate("location.hash.slice(1)")).items()
-    }
+    return dict(parse_qsl(page.evaluate("location.hash.slice(1)")))
 
 
 def readout(page):
@@ -316,7 +314,8 @@ def test_a_link_opens_the_run_and_the_way_back_leads_to_the_one_before(open_page
 
 def test_a_link_to_what_is_not_there_says_so(open_page, path):
     page = open_page(path, "#task=cifar10&eta=7&scale=polar")
-    assert "The link asks for eta = 7, scale = polar" in page.locator("#status").inner_text()
+    said = page.locator("#status").inner_text()
+    assert "The link asks for eta = 7, scale = polar: not here." in said
     assert page.locator("#run-title").inner_text().startswith("cifar10: SAM")
 
 
@@ -340,6 +339,15 @@ def test_cells_say_in_words_what_diverged_and_what_is_missing(page):
     assert "1 of 2 missing" in cell(page, "mnist", "0.03", "0").inner_text()
     name = cell(page, "mnist", "0.3", "0.1").get_attribute("aria-label")
     assert "1 of 2 diverged" in name
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (900, 900), PHONE])
+def test_words_fit_into_their_cells(open_page, path, size):
+    page = open_page(path, size=size)
+    wide = (
+        "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)"
+    )
+    assert page.locator(".cell").evaluate_all(wide) == []
 
 
 def test_text_on_every_colour_can_be_read(page):
@@ -453,6 +461,10 @@ def test_a_phone_scrolls_down_only_and_a_tap_leads_to_the_run(open_page, path, c
     box = page.locator("#run-title").bounding_box()
     assert 0 <= box["y"] < PHONE[1] / 2
     assert_shown(page, run_of(cubes, "cifar10", "0.003", "0"))
+    page.locator("#plot-loss").scroll_into_view_if_needed()
+    page.locator("#plot-loss .nsewdrag").tap()  # in the middle
+    expect(page.locator("#check-label")).to_have_text("Check 21 of 41: step 200")
+    expect(page.locator(".hoverlayer .legendtext")).to_have_count(8)
     for panel in PANELS:
         inner = page.locator(f"#plot-{panel} .main-svg").first.bounding_box()
         assert inner["x"] + inner["width"] <= PHONE[0]
