@@ -50,10 +50,27 @@ def test_every_figure_is_in_it_with_a_caption_from_its_runs(whole, finished, ope
     assert "explorer.html" in content
     page = open_page(whole)
     page.get_by_text("mnist", exact=True).first.click()
-    page.get_by_text("eigenvalues", exact=True).first.wait_for()
+    page.get_by_text("04: eigenvalues zoom", exact=True).wait_for()
     captions = re.findall(r"Did not complete:(.{0,400})", content)
     assert any("eta10000_rho0_seed0 (diverged at step" in caption for caption in captions)
     assert any("none" in caption for caption in captions)
+
+
+@pytest.mark.parametrize("category", [*TASKS, "experiment", "theory"])
+def test_every_category_opens(whole, open_page, category):
+    page = open_page(whole)
+    page.get_by_text(category, exact=True).first.click()
+    page.get_by_text("Results", exact=True).wait_for()
+
+
+def test_a_category_of_two_figures_opens(finished, tmp_path, open_page):
+    checkout = finished.clone(tmp_path / "two")
+    for path in checkout.result("figures").glob("*"):
+        if path.stem not in ("figure_04", "edge_map_mnist"):
+            path.unlink()
+    page = open_page(written(checkout, "two.html"))
+    page.get_by_text("mnist", exact=True).first.click()
+    page.get_by_text("Results", exact=True).wait_for()
 
 
 def test_a_partial_result_gives_a_report_that_says_what_is_missing(finished, tmp_path, open_page):

@@ -29,8 +29,8 @@ rule plot_figure:
             caption="../report/figure.rst",
             category=lambda wildcards: DRAWN[wildcards.number].task or "theory",
             labels=lambda wildcards: {
-                "figure": wildcards.number,
-                "shows": DRAWN[wildcards.number].kind.replace("_", " "),
+                "figure": f"{wildcards.number}: "
+                f"{DRAWN[wildcards.number].kind.replace('_', ' ')}"
             },
         ),
     log:
@@ -71,7 +71,7 @@ rule plot_density:
             f"{RESULTS}/figures/density_{{task}}.png",
             caption="../report/density.rst",
             category="{task}",
-            labels={"figure": "density", "shows": "density of eigenvalues"},
+            labels={"figure": "density of eigenvalues"},
         ),
     log:
         f"{RESULTS}/logs/plot_density/{{task}}.log",
