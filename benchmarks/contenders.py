@@ -34,6 +34,7 @@ from benchmarks.tuning import best_arpack, least_depth
 
 TUNING_DEPTH = 80  # of the projections that peers are tuned on
 PRODUCTS_TIMED = 5
+OVERLOOK = 1e-3  # the solver's default
 OURS = "samedge"
 
 Start = Callable[[int], np.ndarray]
@@ -170,10 +171,17 @@ def _depths(projections: Sequence[np.ndarray], truth: np.ndarray) -> list[tuple[
 
 
 def _own(point: Point, found: Sequence[Any]) -> list[Contender]:
-    """Return the project's solver cold and warm, for the top three only and with both ends."""
+    """Return the project's solver cold and warm.
+
+    For the top three with the peers' certificate, their residuals; with its own, which bounds the
+    probability of a larger one unseen; and with both ends of the spectrum on top.
+    """
     contestants = []
-    for ends in (False, True):
-        what = "with both ends" if ends else "top three"
+    for what, ends, overlook in (
+        ("top three, residuals alone", False, 1.0),
+        ("top three", False, OVERLOOK),
+        ("with both ends", True, OVERLOOK),
+    ):
         for previous in (None, found[ends]):
             contestants.append(
                 Contender(
@@ -181,7 +189,7 @@ def _own(point: Point, found: Sequence[Any]) -> list[Contender]:
                     f"{'cold' if previous is None else 'warm'}, {what}",
                     certifies=True,
                     warm=previous is not None,
-                    solve=own(point, ends, previous),
+                    solve=own(point, ends, previous, overlook),
                 )
             )
     return contestants

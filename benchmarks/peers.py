@@ -189,8 +189,13 @@ def _matfree_pairs(
     return values[order], states[:, order].T @ basis
 
 
-def own(point: Point, ends: bool, previous: Eigenpairs | None) -> Callable[[int], Answer]:
-    """Measure by the project's solver, from what the check before found or from nothing."""
+def own(
+    point: Point, ends: bool, previous: Eigenpairs | None, overlook: float
+) -> Callable[[int], Answer]:
+    """Measure by the project's solver, from what the check before found or from nothing.
+
+    At ``overlook`` 1 it stops at its residuals, as the peers do.
+    """
 
     def solve(repetition: int) -> Answer:
         found = top_eigenpairs(
@@ -203,6 +208,7 @@ def own(point: Point, ends: bool, previous: Eigenpairs | None) -> Callable[[int]
             microbatch=point.microbatch,
             start=previous,
             ends=ends,
+            overlook=overlook,
         )
         jax.block_until_ready(found.vectors)
         return Answer(found.values, found.hvp_count)

@@ -105,7 +105,7 @@ def spring(trap: Trap, seed: int = 0) -> Outcome:
 
 
 def solve(
-    matrix: np.ndarray, seed: int, start: Eigenpairs | None = None, ends: bool = True
+    matrix: np.ndarray, seed: int, start: Eigenpairs | None = None, **options: Any
 ) -> Eigenpairs:
     """Return what the solver finds at the top of the spectrum of a matrix."""
     return top_eigenpairs(
@@ -116,7 +116,7 @@ def solve(
         TOLERANCE,
         key=jax.random.key(seed),
         start=start,
-        ends=ends,
+        **options,
     )
 
 

@@ -52,6 +52,7 @@ def run_settings(task="mnist", eta="0.3", rho="0.1", seed=0, **changes) -> RunSe
             "tolerance": 1e-3,
             "max_products": 300,
             "max_vectors": 40,
+            "overlook": 1e-3,
         },
         "density": {"at": [], "probes": 3, "steps": 4},
         "audit": {"at": []},

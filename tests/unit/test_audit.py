@@ -55,7 +55,13 @@ def settings_of(task, **changes):
         "microbatch": 4 if task == "cifar10" else None,
         "budget": {"steps": 4, "hours": None},
         "checks": {"spacing": "even", "count": 3, "minutes": None},
-        "curvature": {"eigenvalues": 3, "tolerance": 1e-3, "max_products": 100, "max_vectors": 40},
+        "curvature": {
+            "eigenvalues": 3,
+            "tolerance": 1e-3,
+            "max_products": 100,
+            "max_vectors": 40,
+            "overlook": 1e-3,
+        },
         "audit": {"at": [0.5, 1.0]},
     }
     return run_settings(task, **(defaults | changes))

@@ -152,6 +152,7 @@ def test_a_task_needs_a_name_fit_for_a_path(refused, default, name):
         ("curvature.eigenvalues", True, "curvature.eigenvalues: found true, must be a whole"),
         ("curvature.tolerance", "small", 'curvature.tolerance: found "small", must be a number'),
         ("curvature.tolerance", 1, "curvature.tolerance: found 1, must be at most 0.1"),
+        ("curvature.overlook", 0, "curvature.overlook: found 0, must be greater than 0"),
         ("divergence.loss_factor", 1, "divergence.loss_factor: found 1, must be greater than 1"),
         ("tasks.mnist.eta", 0.1, "tasks.mnist.eta: found 0.1, must be a list"),
         ("tasks.mnist.eta", [], "tasks.mnist.eta: needs at least 1 entry"),

@@ -135,6 +135,7 @@ class _Point:
             key=jax.random.fold_in(jax.random.key(self.settings.seed), self.step),
             max_products=MORE_PRODUCTS * curvature.max_products,
             max_vectors=curvature.max_vectors,
+            overlook=curvature.overlook,
             microbatch=self.settings.microbatch,
         )
 

@@ -15,7 +15,7 @@ The solver grows an orthonormal basis V and keeps the products HV, so that every
 2. **A challenge.** One sequence never sees a second eigenvector of a multiple eigenvalue. So what
    has converged is deflated, and a fresh random vector starts a sequence in the rest of the space,
    until the probability that an eigenvalue beyond the wanted ones is still unseen is below
-   ``MISS``. If anything larger turns up, it is followed and the outcome challenged anew.
+   ``overlook``. If anything larger turns up, it is followed and the outcome challenged anew.
 3. **The ends.** Where they are asked for, both ends of the spectrum are followed last, from what
    the challenge has explored.
 """
@@ -39,7 +39,6 @@ __all__ = [
     "top_eigenpairs",
 ]
 
-MISS = 1e-3  # probability with which an eigenvalue beyond the wanted ones may be overlooked
 STALE = 0.1  # residual over eigenvalue from which on an earlier spectrum no longer holds
 LEAST = 0.1  # recalled Ritz values below this share of the largest correct nothing
 NEAREST = 0.1  # a correction takes no Ritz value to be closer than this, relative to the wanted one
@@ -101,6 +100,7 @@ def top_eigenpairs(
     key: jax.Array,
     max_products: int = 300,
     max_vectors: int = 40,
+    overlook: float = 1e-3,
     microbatch: int | None = None,
     start: Eigenpairs | RitzPairs | None = None,
     ends: bool = True,
@@ -126,6 +126,11 @@ def top_eigenpairs(
     max_vectors
         Basis vectors kept at a time, at least ``2 k + 18``. Memory is ``3.5 max_vectors * n``
         numbers at most, whatever the difficulty.
+    overlook
+        Probability with which a further eigenvalue may exceed the wanted ones unseen, see
+        ``overlooked`` of :class:`Eigenpairs`. At 1 the residuals alone decide, which saves
+        products: a copy of a multiple eigenvalue then stays unseen, and so does whatever has
+        overtaken the pairs of ``start``.
     microbatch
         Examples that a product takes at a time; None for all.
     start
@@ -138,7 +143,8 @@ def top_eigenpairs(
     ------
     ValueError
         If there are fewer parameters than eigenpairs, ``max_products < 2 k``,
-        ``max_vectors < 2 k + 18``, or ``start`` is of another number of parameters.
+        ``max_vectors < 2 k + 18``, ``overlook`` is not in (0, 1], or ``start`` is of another
+        number of parameters.
     FloatingPointError
         If a Hessian-vector product is not finite.
     """
@@ -150,15 +156,17 @@ def top_eigenpairs(
     least = least_vectors(k)
     if max_vectors < least:
         raise ValueError(f"max_vectors must be at least {least} for {k} eigenpairs")
+    if not 0 < overlook <= 1:
+        raise ValueError(f"overlook is a probability above 0, and {overlook:g} is not")
     if start is not None and start.ritz_vectors.shape[1] != flat.size:
         raise ValueError(
             f"start is of {start.ritz_vectors.shape[1]} parameters, and there are {flat.size}"
         )
     hessian = basis.compiled_map(loss, params, data, microbatch)
-    solver = _Solver(hessian, params, k, tolerance, max_products, max_vectors, key)
+    solver = _Solver(hessian, params, k, tolerance, overlook, max_products, max_vectors, key)
     solver.begin(start, ends)
     solver.follow(ends=False)
-    while not solver.exhausted and solver.overlooked > MISS:
+    while not solver.exhausted and solver.overlooked > overlook:
         solver.challenge()
         solver.follow(ends=False)
     if ends:
@@ -190,6 +198,7 @@ class _Solver:
         params: Any,
         k: int,
         tolerance: float,
+        overlook: float,
         max_products: int,
         max_vectors: int,
         key: jax.Array,
@@ -199,6 +208,7 @@ class _Solver:
         self.size, self.dtype = flat.size, flat.dtype
         self.k = k
         self.tolerance = tolerance
+        self.overlook = overlook
         self.max_products = max_products
         self.key = key
         self.capacity = min(max_vectors, flat.size)
@@ -284,7 +294,7 @@ class _Solver:
             self.chances[-1] = certificate.unseen(
                 np.diag(sequence), couplings, bound - margin / 2, self.size
             )
-            if self.overlooked <= MISS:
+            if self.overlooked <= self.overlook:
                 return
         if self.filled == self.size:
             self.chances[-1] = 0.0

@@ -79,12 +79,14 @@ class CheckSettings:
 @dataclass(frozen=True)
 class CurvatureSettings:
     """How many eigenvalues, the residual over the operator norm to reach, the caps on products
-    of a check and on vectors that the solver keeps."""
+    of a check and on vectors that the solver keeps, and the probability of a larger eigenvalue
+    still unseen that is put up with."""
 
     eigenvalues: int
     tolerance: float
     max_products: int
     max_vectors: int
+    overlook: float
 
 
 @dataclass(frozen=True)

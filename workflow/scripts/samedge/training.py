@@ -292,6 +292,7 @@ class _Run:
                 key=jax.random.fold_in(self.solver_key, step),
                 max_products=curvature.max_products,
                 max_vectors=curvature.max_vectors,
+                overlook=curvature.overlook,
                 microbatch=self.settings.microbatch,
                 start=self.spectrum,
             )
