@@ -203,7 +203,7 @@ def truth(name: str, point: Point, report: Callable[[str], None] = print) -> np.
 def float64_top(point: Point, k: int) -> tuple[np.ndarray, int]:
     """Return the k eigenvalues of largest magnitude in float64, and the products they took."""
     with jax.enable_x64(True):
-        params, data = jax.tree.map(_float64, (point.params, point.data))
+        params, data = jax.tree.map(as_float64, (point.params, point.data))
         flat, _ = ravel_pytree(params)
 
         @jax.jit
@@ -221,7 +221,8 @@ def float64_top(point: Point, k: int) -> tuple[np.ndarray, int]:
     return values[np.argsort(-np.abs(values))][:k], products.products
 
 
-def _float64(x: jax.Array) -> jax.Array:
+def as_float64(x: jax.Array) -> jax.Array:
+    """Return floating-point numbers in float64, within ``jax.enable_x64``; others as they are."""
     return jnp.asarray(np.asarray(x, np.float64)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 

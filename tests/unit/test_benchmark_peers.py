@@ -134,10 +134,10 @@ def test_matfree_finds_the_top_at_the_depth_given(point):
 
 
 @pytest.mark.parametrize("previous", [False, True], ids=["cold", "warm"])
-@pytest.mark.parametrize("ends", [False, True])
-def test_our_solver_finds_the_top(point, ends, previous):
+@pytest.mark.parametrize(("ends", "overlook"), [(False, 1.0), (False, 1e-3), (True, 1e-3)])
+def test_our_solver_finds_the_top(point, ends, overlook, previous):
     before = peers.own_previous(point, ends) if previous else None
-    answer = peers.own(point, ends, before)(0)
+    answer = peers.own(point, ends, before, overlook)(0)
     assert error(answer.values, TRUTH) < 1e-3
     assert answer.products > 3
 
