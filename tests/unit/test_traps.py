@@ -44,6 +44,20 @@ def test_a_start_of_another_model_is_refused():
         solve(np.eye(SIZE, dtype=np.float32), 0, shorter)
 
 
+def test_at_1_the_residuals_alone_decide_and_the_outcome_says_so():
+    matrix = np.diag(np.linspace(-0.1, 1.0, SIZE)).astype(np.float32)
+    start = solve(matrix, 0, ends=False)
+    again = solve(matrix, 1, start, ends=False, overlook=1.0)
+    assert again.converged.all() and again.overlooked == 1.0
+    assert again.hvp_count == K < solve(matrix, 1, start, ends=False).hvp_count
+
+
+@pytest.mark.parametrize("overlook", [0.0, -1.0, 1.5, np.nan])
+def test_what_may_be_overlooked_is_a_probability(overlook):
+    with pytest.raises(ValueError, match="overlook is a probability above 0"):
+        solve(np.eye(SIZE, dtype=np.float32), 0, overlook=overlook)
+
+
 def test_a_warm_start_saves_products():
     spectrum = np.concatenate([np.linspace(1.0, 0.9, 10), np.linspace(-0.1, 0.4, SIZE - 10)])
     rng = np.random.default_rng(0)
