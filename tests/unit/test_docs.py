@@ -6,12 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 import synthetic
 from samedge import configuration, records
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def fenced(text, language):
@@ -52,10 +55,10 @@ def test_the_overlay_in_the_configuration_page_is_valid(repository, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["benchmarks", "configuration", "extending", "method", "sharing", "workflow"]
+    "name", ["README.md", *(f"docs/{page.name}" for page in sorted(DOCS.glob("*.md")))]
 )
 def test_links_lead_somewhere(repository, name):
-    page = repository / "docs" / f"{name}.md"
+    page = repository / name
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
     for link in links:
         assert link.startswith("https://") or (page.parent / link).exists(), link
