@@ -39,7 +39,7 @@ def test_an_audit_that_the_configuration_does_not_ask_for(unrun: Checkout, targe
 def test_a_run_that_is_not_in_the_grid(unrun: Checkout):
     done = unrun.snakemake("--dry-run", "results/tiny/runs/mnist/eta0.7_rho0_seed0.nc")
     assert_message(
-        done, "eta0.7_rho0_seed0 is not in the grid of tasks.mnist", "eta0.1_rho0.1_seed0"
+        done, "eta0.7_rho0_seed0 is not in the grid of tasks.mnist", "eta 0.1, 10000; rho 0, 0.1"
     )
 
 

@@ -39,9 +39,7 @@ rule audit_run:
     benchmark:
         f"{RESULTS}/benchmarks/audit_run/{{task}}/{{run}}.tsv"
     wildcard_constraints:
-        run="|".join(
-            run.name.replace(".", r"\.") for task in TASKS for run in runs_of(task)
-        ),
+        run=r"eta[0-9.]+_rho[0-9.]+_seed[0-9]+",
     conda:
         (
             "../../envs/train-gpu.yaml"

@@ -6,6 +6,7 @@ from samedge.grid import grid_json
 
 COLLECT_MODULES = modules(
     "collecting",
+    "gathering",
     "files",
     "records",
     "variables",

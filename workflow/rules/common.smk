@@ -1,6 +1,7 @@
 # What the rules share: the validated experiment, its grid, its paths. No rules.
 
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -57,9 +58,28 @@ def modules(*names):
     return [f"{PACKAGE}/{name}.py" for name in names]
 
 
+@cache
 def runs_of(task):
     """Return the settings of every run of a task."""
     return EXPERIMENT.runs(task)
+
+
+@cache
+def runs_by_name(task):
+    """Return the settings of every run of a task by its name; made once, not for every job."""
+    return {run.name: run for run in runs_of(task)}
+
+
+def run_of(task, name):
+    """Return the settings of the run of a task that has this name."""
+    runs = runs_by_name(task)
+    if name not in runs:
+        axes = EXPERIMENT.tasks[task]
+        raise WorkflowError(
+            f"{name} is not in the grid of tasks.{task}: eta {', '.join(axes.eta)}; "
+            f"rho {', '.join(axes.rho)}; seeds {', '.join(map(str, EXPERIMENT.seeds))}"
+        )
+    return runs[name]
 
 
 def run_path(run):
@@ -74,14 +94,8 @@ def parameters_path(run):
 
 def run_settings(wildcards):
     """Return the settings of the run that a path names, as JSON."""
-    names = {run.name: run for run in runs_of(wildcards.task)}
-    run = f"eta{wildcards.eta}_rho{wildcards.rho}_seed{wildcards.seed}"
-    if run not in names:
-        raise WorkflowError(
-            f"{run} is not in the grid of tasks.{wildcards.task}; its runs are: "
-            + ", ".join(names)
-        )
-    return names[run].to_json()
+    name = f"eta{wildcards.eta}_rho{wildcards.rho}_seed{wildcards.seed}"
+    return run_of(wildcards.task, name).to_json()
 
 
 def run_minutes(wildcards):
@@ -152,27 +166,27 @@ def supplement_paths():
     return [f"{RESULTS}/supplement/{task}" for task in TASKS]
 
 
-def audited_runs(task):
-    """Return the runs to audit, all of a task, if the configuration asks for an audit."""
+def require_audit():
+    """Raise an error unless the configuration asks for an audit."""
     if not EXPERIMENT.audit.at:
         raise WorkflowError(
             "the audit needs parameters kept during training, and audit.at is empty: give it "
             "shares of the budget, such as [1] for the last check, and let the runs be trained "
             "again"
         )
-    return runs_of(task)
 
 
 def audit_paths():
     """Return the audit file of every run of the experiment."""
+    require_audit()
     return [
         f"{RESULTS}/audit/{run.task}/{run.name}.json"
         for task in TASKS
-        for run in audited_runs(task)
+        for run in runs_of(task)
     ]
 
 
 def kept_parameters(wildcards):
     """Return the parameters of the run that a path names."""
-    [run] = [run for run in audited_runs(wildcards.task) if run.name == wildcards.run]
-    return parameters_path(run)
+    require_audit()
+    return parameters_path(run_of(wildcards.task, wildcards.run))

@@ -8,6 +8,7 @@ FIGURE_MODULES = modules(
     "records",
     "variables",
     "collecting",
+    "gathering",
     "grid",
     "settings",
     "edge",

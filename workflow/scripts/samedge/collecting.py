@@ -2,8 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,48 +10,44 @@ import xarray as xr
 
 from samedge import records, variables
 from samedge.errors import UserError
-from samedge.grid import grid_json
+from samedge.gathering import Gathering, read_run_file
 from samedge.settings import RunSettings
 
 
-@dataclass(frozen=True)
-class Collected:
-    """The run files that belong to a grid, by run name, and what is wrong with the others."""
-
-    runs: Mapping[str, xr.Dataset]
-    problems: Mapping[str, str]
-
-
-def read_runs(expected: Sequence[RunSettings], folder: Path) -> Collected:
+def read_runs(expected: Sequence[RunSettings], folder: Path) -> tuple[Gathering, dict[str, str]]:
     """Read ``folder/<run name>.nc`` of every expected run and sort the good from the bad.
 
     Bad is a file that is missing, truncated or no run file, one whose settings are not those
     expected, and one that was trained on other data than most of the rest.
+
+    Returns
+    -------
+    The good runs in the arrays of a cube, and for each bad one, by name, what is wrong with it.
     """
-    runs: dict[str, xr.Dataset] = {}
-    problems: dict[str, str] = {}
+    gathering, problems = Gathering(expected), {}
     for settings in expected:
         try:
-            run = records.read_run(Path(folder) / f"{settings.name}.nc")
+            run = read_run_file(Path(folder) / f"{settings.name}.nc")
         except UserError as error:
             problems[settings.name] = str(error)
             continue
-        other = list(differences(records.settings_of(run), json.loads(settings.to_json())))
-        if other:
+        wanted = settings.to_json()
+        if run.attributes["settings"] != wanted:
+            other = differences(json.loads(run.attributes["settings"]), json.loads(wanted))
             problems[settings.name] = "other settings: " + "; ".join(other)
         else:
-            runs[settings.name] = run
-    checksums = Counter(run.attrs["data_checksum"] for run in runs.values())
-    if len(checksums) > 1:
-        usual, votes = checksums.most_common(1)[0]
-        for name, run in list(runs.items()):
-            if run.attrs["data_checksum"] != usual:
-                problems[name] = (
-                    f"other data: its data checksum is {run.attrs['data_checksum']}, that of "
-                    f"{votes} of the runs is {usual}"
-                )
-                del runs[name]
-    return Collected(runs, problems)
+            gathering.put(settings, run)
+    good = [settings for settings in expected if settings.name in gathering.environments]
+    checksums = [gathering.environments[settings.name]["data_checksum"] for settings in good]
+    usual, votes = Counter(checksums).most_common(1)[0] if good else ("", 0)
+    for settings, checksum in zip(good, checksums, strict=True):
+        if checksum != usual:
+            problems[settings.name] = (
+                f"other data: its data checksum is {checksum}, that of {votes} of the runs is "
+                f"{usual}"
+            )
+            gathering.remove(settings)
+    return gathering, problems
 
 
 def collect(
@@ -74,15 +69,15 @@ def collect(
     UserError
         If a run is bad, naming all that are, unless ``allow_missing``; if no run is left.
     """
-    collected = read_runs(expected, folder)
-    if collected.problems and not (allow_missing and collected.runs):
-        listing = "\n".join(f"  {name}: {text}" for name, text in collected.problems.items())
+    gathering, problems = read_runs(expected, folder)
+    if problems and not (allow_missing and gathering.environments):
+        listing = "\n".join(f"  {name}: {text}" for name, text in problems.items())
         raise UserError(
-            f"{len(collected.problems)} of {len(expected)} runs cannot be merged:\n{listing}\n"
+            f"{len(problems)} of {len(expected)} runs cannot be merged:\n{listing}\n"
             "Train them again (delete the files, then rerun the workflow); or, if at least one "
             "run is good, leave the others out with --allow-missing."
         )
-    return _merge(expected, collected)
+    return _cube(gathering, problems)
 
 
 def drop_diverged(cube: xr.Dataset) -> xr.Dataset:
@@ -138,45 +133,27 @@ def differences(
         yield f"{key} " + ", ".join(words.format(json.dumps(value)) for words, value in values)
 
 
-def _merge(expected: Sequence[RunSettings], collected: Collected) -> xr.Dataset:
-    """Put every good run where its eta, rho and seed belong; the rest stays "missing"."""
-    grid = json.loads(grid_json(expected))
-    good = collected.runs.values()
-    sizes = {
-        **records.density_sizes(grid),
-        **{axis: len(grid[axis]) for axis in variables.PER_RUN},
-        "check": max(run.sizes["check"] for run in good),
-        "rank": max(run.sizes["rank"] for run in good),
-    }
-    metrics = [metric for metric in variables.TEST_METRICS if any(metric in run for run in good)]
-    names = variables.variable_names(metrics, density=bool(grid["density"]["at"]))
-    values = variables.blank_values(names, sizes)
-    for settings in expected:
-        run = collected.runs.get(settings.name)
-        if run is None:
-            continue
-        point = tuple(grid[axis].index(getattr(settings, axis)) for axis in variables.PER_RUN)
-        for name, array in values.items():
-            if name in run and variables.VARIABLES[name].dims[:3] == variables.PER_RUN:
-                found = run[name].values[0, 0, 0]
-                array[point + tuple(slice(length) for length in np.shape(found))] = found
-    environment = {
-        name: _shared([run.attrs[name] for run in good]) for name in records.ENVIRONMENT_ATTRIBUTES
-    }
+def _cube(gathering: Gathering, problems: dict[str, str]) -> xr.Dataset:
+    """Return the cube of the runs that were put in; the rest of its grid is "missing"."""
+    grid = json.loads(gathering.settings)
+    environments = gathering.environments.values()
     attributes = records.global_attributes(
         f"Curvature along the training runs of {grid['task']}",
         "trained and measured by samedge\nruns merged by samedge",
-        grid_json(expected),
-        environment,
+        gathering.settings,
+        {
+            name: _shared({environment[name] for environment in environments})
+            for name in records.ENVIRONMENT_ATTRIBUTES
+        },
     )
-    if collected.problems:
+    if problems:
         attributes["missing_runs"] = "; ".join(
-            f"{name} ({text})" for name, text in collected.problems.items()
+            f"{name} ({text})" for name, text in problems.items()
         )
-    return records.assemble(values, grid["eta"], grid["rho"], grid["seed"], attributes)
+    return records.assemble(gathering.values(), grid["eta"], grid["rho"], grid["seed"], attributes)
 
 
-def _shared(values: Sequence) -> object:
+def _shared(values: Collection) -> object:
     """Return the value that all runs share, or the distinct ones as a JSON list."""
-    distinct = sorted(set(values))
+    distinct = sorted(values)
     return distinct[0] if len(distinct) == 1 else json.dumps([str(value) for value in distinct])

@@ -6,11 +6,12 @@ not grow with the number of runs, and it is what a cube keeps as its ``settings`
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from itertools import product
 
 from samedge.errors import UserError
-from samedge.settings import RunSettings
+from samedge.settings import RunSettings, build
 
 AXES = ("eta", "rho", "seed")
 
@@ -23,14 +24,16 @@ def grid_json(runs: Sequence[RunSettings]) -> str:
     ValueError
         If the runs are not every combination of their axes with all other settings equal.
     """
-    plain = [json.loads(run.to_json()) for run in runs]
-    grid = dict(plain[0])
-    for axis in AXES:
-        grid[axis] = sorted({run[axis] for run in plain}, key=lambda value: Decimal(str(value)))
-    wanted = {json.dumps(run, sort_keys=True) for run in _combinations(grid)}
-    if wanted != {run.to_json() for run in runs}:
+    axes = {
+        axis: sorted({getattr(run, axis) for run in runs}, key=lambda value: Decimal(str(value)))
+        for axis in AXES
+    }
+    first = {axis: getattr(runs[0], axis) for axis in AXES}
+    if {(run.eta, run.rho, run.seed) for run in runs} != {*product(*axes.values())} or any(
+        replace(run, **first) != runs[0] for run in runs
+    ):
         raise ValueError(f"the {len(runs)} runs are not the full grid of eta, rho and seed")
-    return json.dumps(grid, sort_keys=True)
+    return json.dumps(json.loads(runs[0].to_json()) | axes, sort_keys=True)
 
 
 def grid_runs(text: str) -> list[RunSettings]:
@@ -42,15 +45,15 @@ def grid_runs(text: str) -> list[RunSettings]:
         If the text is no such grid.
     """
     try:
-        return [RunSettings.from_json(json.dumps(run)) for run in _combinations(json.loads(text))]
+        grid = json.loads(text)
+        points = [
+            dict(zip(AXES, point, strict=True)) for point in product(*(grid[axis] for axis in AXES))
+        ]
+        # Built and checked once: thousands of runs differ in nothing but their place.
+        shared = build(RunSettings, grid | dict.fromkeys(AXES, ""))
+        return [replace(shared, **point) for point in points]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             "the grid must be the JSON of a run's settings with lists for eta, rho and seed, as in "
             f"a cube's 'settings' attribute ({type(error).__name__}: {error})"
         ) from error
-
-
-def _combinations(grid: dict) -> list[dict]:
-    """Return the settings of every run of the grid, as plain dictionaries."""
-    axes = [grid[axis] for axis in AXES]
-    return [{**grid, **dict(zip(AXES, point, strict=True))} for point in product(*axes)]

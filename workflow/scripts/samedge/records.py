@@ -10,7 +10,8 @@ be NaN), never zero.
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -237,9 +238,8 @@ def read_cube(path: str | os.PathLike) -> xr.Dataset:
         If the file is missing, damaged, truncated, or not a cube of this schema.
     """
     dataset = read_netcdf(path)
-    problem = _schema_problem(dataset)
-    if problem:
-        raise UserError(f"{path}: not a run file or cube of samedge: {problem}")
+    dims = {name: variable.dims for name, variable in dataset.variables.items()}
+    require_schema(path, dims, dataset.attrs)
     return dataset
 
 
@@ -251,19 +251,30 @@ def read_netcdf(path: str | os.PathLike) -> xr.Dataset:
     UserError
         If the file is missing, damaged, truncated, or not NetCDF.
     """
+    with readable(path), xr.open_dataset(path, engine="netcdf4", cache=False) as opened:
+        return opened.load()
+
+
+@contextmanager
+def readable(path: str | os.PathLike) -> Iterator[None]:
+    """See that ``path`` is there and as it was sealed; say so if what reads it then fails.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, truncated, or not NetCDF.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     check_seal(path)
     try:
-        with xr.open_dataset(path, engine="netcdf4", cache=False) as opened:
-            dataset = opened.load()
+        yield
     # A file cut short shows as any of these, depending on where the cut lies.
     except (OSError, RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise UserError(
             f"{path}: truncated, or not a NetCDF file ({str(error).strip().splitlines()[0]})"
         ) from error
-    return dataset
 
 
 def read_run(path: str | os.PathLike) -> xr.Dataset:
@@ -275,11 +286,36 @@ def read_run(path: str | os.PathLike) -> xr.Dataset:
         As :func:`read_cube`, and if the file holds more than one run.
     """
     dataset = read_cube(path)
-    if dataset["status"].size != 1:
-        raise UserError(
-            f"{path}: holds {dataset['status'].size} runs, a run file holds one; is it a cube?"
-        )
+    require_one_run(path, dataset["status"].size)
     return dataset
+
+
+def require_one_run(path: str | os.PathLike, runs: int) -> None:
+    """Raise UserError unless a file holds one run."""
+    if runs != 1:
+        raise UserError(f"{path}: holds {runs} runs, a run file holds one; is it a cube?")
+
+
+def require_schema(
+    path: str | os.PathLike, dims: Mapping[str, tuple[str, ...]], attributes: Collection[str]
+) -> None:
+    """Raise UserError unless variables of these dimensions, and these attributes, are a cube's."""
+    problem = _schema_problem(dims, attributes)
+    if problem:
+        raise UserError(f"{path}: not a run file or cube of samedge: {problem}")
+
+
+def _schema_problem(dims: Mapping[str, tuple[str, ...]], attributes: Collection[str]) -> str:
+    metrics = [metric for metric in TEST_METRICS if metric in dims]
+    for name in variable_names(metrics, density=any(name in dims for name in DENSITY_KEYS)):
+        if name not in dims:
+            return f"it has no variable '{name}'"
+        if dims[name] != VARIABLES[name].dims:
+            return f"'{name}' has dimensions {dims[name]}, not {VARIABLES[name].dims}"
+    for name in ("settings", *ENVIRONMENT_ATTRIBUTES):
+        if name not in attributes:
+            return f"it has no global attribute '{name}'"
+    return ""
 
 
 def settings_of(dataset: xr.Dataset) -> dict:
@@ -320,17 +356,3 @@ def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
         elif VARIABLES[name].dtype is np.float64:
             encoding[name] = {"_FillValue": np.nan}
     return encoding
-
-
-def _schema_problem(dataset: xr.Dataset) -> str:
-    """Return what keeps ``dataset`` from being a run file or cube, "" if nothing does."""
-    metrics = [metric for metric in TEST_METRICS if metric in dataset]
-    for name in variable_names(metrics, density=any(name in dataset for name in DENSITY_KEYS)):
-        if name not in dataset:
-            return f"it has no variable '{name}'"
-        if dataset[name].dims != VARIABLES[name].dims:
-            return f"'{name}' has dimensions {dataset[name].dims}, not {VARIABLES[name].dims}"
-    for name in ("settings", *ENVIRONMENT_ATTRIBUTES):
-        if name not in dataset.attrs:
-            return f"it has no global attribute '{name}'"
-    return ""
