@@ -291,6 +291,24 @@ def test_the_edge_map_has_a_number_for_every_run_and_says_what_diverged():
     assert {text.get_text() for ax in gone.axes for text in ax.texts} == {"diverged"}
 
 
+def test_a_large_edge_map_has_colours_for_numbers_and_crosses_for_what_diverged(monkeypatch):
+    monkeypatch.setattr(edge_map, "MOST_ROWS", 3)
+    etas = tuple(str(number) for number in range(1, 6))
+    gone = {(1.0, 0.0), (4.0, 0.1)}
+    cube = made_cube(eta=etas, curves=diverges(lambda eta, rho, seed: (eta, rho) in gone))
+    figure = edge_map.draw(cube)
+    assert len(figure.axes) == 8  # a bar for each map
+    for ax in figure.axes[:4]:
+        assert not ax.texts
+        colours, crosses = ax.collections
+        assert colours.get_array().shape == (5, 2)
+        assert {tuple(place) for place in crosses.get_offsets()} == {(0.5, 4.5), (1.5, 1.5)}
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["5", "", "3", "", "1"]
+    numbers = edge_map.draw(made_cube())
+    assert len(numbers.axes) == 4
+    assert tuple(figure.get_size_inches()) == tuple(numbers.get_size_inches())
+
+
 @pytest.mark.parametrize(
     ("values", "median"),
     [([1, 2, 9], 2), ([1, 2], 1.5), ([1, math.inf], math.inf), ([math.nan, 3], 3)],

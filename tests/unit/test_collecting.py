@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import xarray as xr
 
 import collect_runs
 import filter_diverged
-from samedge import collecting, grid, records, variables
+from samedge import collecting, gathering, grid, records, variables
 from samedge.errors import UserError
 from synthetic import grid_settings, run, run_settings, write_runs
 
@@ -64,6 +65,23 @@ def test_every_value_of_every_run_is_at_its_place_in_the_cube(tmp_path, settings
                 assert (padding[name] == -1).all()
             else:
                 assert padding[name].isnull().all()
+
+
+def test_no_run_is_kept_once_it_is_in_the_cube(tmp_path, settings, monkeypatch):
+    write_runs(tmp_path, settings)
+    read, kept_before_each = [], []
+
+    def read_run_file(path):
+        kept_before_each.append(sum(run() is not None for run in read))
+        run = gathering.read_run_file(path)
+        read.append(weakref.ref(run))
+        return run
+
+    monkeypatch.setattr(collecting, "read_run_file", read_run_file)
+    collecting.collect(settings, tmp_path)
+    assert len(read) == 12
+    # The one before lives until the next is there.
+    assert max(kept_before_each) == 1
 
 
 def test_a_cube_written_twice_is_the_same_and_reads_as_it_was(tmp_path, settings):

@@ -104,6 +104,30 @@ def test_a_cell_of_the_map_is_the_median_of_the_seeds_that_have_one(seeds, shown
     assert explorer.edge_map(np.array([[seeds]])) == [[shown]]
 
 
+def test_a_page_of_too_many_numbers_has_fewer_checks_of_each_run_from_first_to_last(
+    cube, monkeypatch
+):
+    whole = data_of(explorer.page([cube]))["tasks"][0]
+    numbers_of_a_check = len(explorer.PER_CHECK) + 3 * len(explorer.PER_RANK)
+    monkeypatch.setattr(explorer, "MOST_NUMBERS", 5 * numbers_of_a_check * cube["status"].size)
+    (task,) = data_of(explorer.page([cube]))["tasks"]
+    assert ["Checks", "5 of 41 of a run are shown"] in task["facts"]
+    assert task["map"] == whole["map"]
+    for index in np.ndindex(cube["status"].shape):
+        run, all_of_it = (one["runs"][index[0]][index[1]][index[2]] for one in (task, whole))
+        steps = all_of_it["checks"]["step"]
+        assert run["measured"] == all_of_it["measured"] == len(steps)
+        assert run["statistics"] == all_of_it["statistics"]
+        if not steps:
+            continue
+        assert len(run["checks"]["step"]) == 5
+        assert run["checks"]["step"][::4] == [steps[0], steps[-1]]
+        places = [steps.index(step) for step in run["checks"]["step"]]
+        assert run["checks"]["eigenvalue"][2] == [
+            all_of_it["checks"]["eigenvalue"][2][place] for place in places
+        ]
+
+
 def test_what_is_not_finite_is_null():
     values = np.array([[np.nan, np.inf], [-np.inf, 0.0]])
     assert explorer.rounded(values) == [[None, None], [None, 0]]

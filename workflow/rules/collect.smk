@@ -34,7 +34,8 @@ rule collect_runs:
         "../../envs/figures.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        # Reading takes a few milliseconds a run, on a file system across a network several times that.
+        runtime=lambda wildcards: 10 + len(runs_of(wildcards.task)) // 100,
     params:
         # The grid has a length that does not grow with the number of runs.
         grid=lambda wildcards: grid_json(runs_of(wildcards.task)),

@@ -117,7 +117,8 @@ rule plot_supplement:
         "../../envs/figures.yaml"
     resources:
         mem_mb=2000,
-        runtime=60,
+        # A page of each run, as PDF and PNG, takes a second or two.
+        runtime=lambda wildcards: 60 + len(runs_of(wildcards.task)) // 20,
     params:
         axis=EXPERIMENT.figures.time_axis,
     message:

@@ -55,6 +55,9 @@ def _steps(value: float) -> str:
     return f"{value:,.0f}" if np.isfinite(value) else "never"
 
 
+#: Rows and columns beyond which cells are too many to write numbers into: colour bars say what the
+#: colours mean, and the map keeps the size of this many.
+MOST_ROWS, MOST_COLUMNS = 24, 16
 MAPS = (
     Map("edge_ratio", r"Median $|\lambda_1|\,/\,$edge", "vlag", _around_one, "{:.2f}".format),
     Map("share_within_25", "Share of checks within 25 %", "Blues", _shares, "{:.2f}".format),
@@ -70,27 +73,26 @@ def draw(cube: xr.Dataset) -> Figure:
     ----------
     cube
         Every run of the task, the diverged ones included. Numbers are medians over the seeds that
-        completed; a cell says how many did not.
+        completed; a cell says how many did not. Of more than :data:`MOST_ROWS` or
+        :data:`MOST_COLUMNS` the numbers are colours alone, with a bar beside them, and a cross is a
+        cell of which no run completed.
     """
-    rows, columns = cube.sizes["eta"], cube.sizes["rho"]
+    rows, columns = min(cube.sizes["eta"], MOST_ROWS), min(cube.sizes["rho"], MOST_COLUMNS)
+    numbers = (rows, columns) == (cube.sizes["eta"], cube.sizes["rho"])
     with matplotlib.style.context(figures.STYLE):
         height = 2 * (0.95 + 0.34 * rows) + 0.5
         figure = Figure(figsize=(max(figures.WIDTH, 2 * (0.6 + 0.75 * columns)), height))
         for ax, shown in zip(figure.subplots(2, 2).flat, MAPS, strict=True):
-            _heatmap(ax, cube, shown)
+            _heatmap(ax, cube, shown, numbers)
         task = records.settings_of(cube)["task"]
         figure.suptitle(f"{task}: where runs are at their edge of stability", x=0.01, ha="left")
-        figures.finish(figure, f"{_explanation(cube)} {figures.footnote(cube)}", {})
+        figures.finish(figure, f"{_explanation(cube, numbers)} {figures.footnote(cube)}", {})
         return figure
 
 
-def _heatmap(ax: Axes, cube: xr.Dataset, shown: Map) -> None:
+def _heatmap(ax: Axes, cube: xr.Dataset, shown: Map, numbers: bool) -> None:
     """Draw one statistic over (eta, rho), the largest eta on top."""
     values = over_seeds(STATISTICS[shown.statistic].compute(cube))
-    texts = [
-        [_text(cube, eta, rho, values[eta, rho], shown) for rho in range(values.shape[1])]
-        for eta in range(values.shape[0])
-    ]
     sns.heatmap(
         values[::-1],
         ax=ax,
@@ -102,30 +104,49 @@ def _heatmap(ax: Axes, cube: xr.Dataset, shown: Map) -> None:
         # What never happens is neither a colour of the scale nor missing.
         mask=~np.isfinite(values[::-1]),
         annot=False,
-        linewidths=1,
-        cbar=False,
-        xticklabels=cube["rho_label"].values,
-        yticklabels=cube["eta_label"].values[::-1],
+        linewidths=1 if numbers else 0,
+        cbar=not numbers,
+        xticklabels=_labels(cube["rho_label"].values, MOST_COLUMNS),
+        yticklabels=_labels(cube["eta_label"].values[::-1], MOST_ROWS),
     )
-    mesh = ax.collections[0]
-    for row, line in enumerate(texts[::-1]):
-        for column, text in enumerate(line):
-            value = values[::-1][row, column]
-            dark = np.isfinite(value) and _luminance(mesh.cmap(mesh.norm(value))) < 0.4
-            ax.text(
-                column + 0.5,
-                row + 0.5,
-                text,
-                ha="center",
-                va="center",
-                fontsize="small" if "\n" not in text else "x-small",
-                color="white" if dark else "black",
-            )
+    if numbers:
+        _write_numbers(ax, cube, values, shown)
+    else:
+        none = ~(cube["status"].values == COMPLETED).any(axis=-1)[::-1]
+        row, column = np.nonzero(none)
+        ax.scatter(column + 0.5, row + 0.5, s=6, marker="x", color="black", linewidths=0.5)
     ax.set_facecolor("0.92")
     ax.grid(False)
     ax.set_title(shown.title, loc="left")
     ax.set(xlabel=r"$\rho$", ylabel=r"$\eta$")
     ax.tick_params(length=0, labelrotation=0)
+
+
+def _labels(labels: np.ndarray, most: int) -> list[str]:
+    """Return labels of an axis, blank but for so many, evenly spaced."""
+    apart = -(-len(labels) // most)
+    return [str(label) if place % apart == 0 else "" for place, label in enumerate(labels)]
+
+
+def _write_numbers(ax: Axes, cube: xr.Dataset, values: np.ndarray, shown: Map) -> None:
+    """Write what each cell says, in black or white, whichever is read on its colour."""
+    mesh = ax.collections[0]
+    for row, rho in np.ndindex(values.shape):
+        eta = len(values) - 1 - row
+        text = _text(cube, eta, rho, values[eta, rho], shown)
+        dark = (
+            np.isfinite(values[eta, rho])
+            and _luminance(mesh.cmap(mesh.norm(values[eta, rho]))) < 0.4
+        )
+        ax.text(
+            rho + 0.5,
+            row + 0.5,
+            text,
+            ha="center",
+            va="center",
+            fontsize="small" if "\n" not in text else "x-small",
+            color="white" if dark else "black",
+        )
 
 
 def over_seeds(values: np.ndarray) -> np.ndarray:
@@ -158,10 +179,12 @@ def _luminance(colour: tuple[float, ...]) -> float:
     return float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
 
 
-def _explanation(cube: xr.Dataset) -> str:
+def _explanation(cube: xr.Dataset, numbers: bool) -> str:
     """Return what the numbers are."""
     text = "Late checks, those in the second half of a run's steps; the edge is the SAM edge, "
     text += r"2/$\eta$ at $\rho$ = 0; the loss is over the last quarter."
     if cube.sizes["seed"] > 1:
         text += f" Medians over {cube.sizes['seed']} seeds."
+    if not numbers:
+        text += " Grey: no number; a cross: no run completed."
     return text

@@ -138,7 +138,7 @@ function describeTask() {
 const spaced = (name) => name.replaceAll("_", " ");
 
 function describeRun(problems) {
-  const { ending, status, statistics, tests, end_step: step } = run();
+  const { ending, status, statistics, tests, end_step: step, measured } = run();
   const [eta, rho, seed] = ["eta", "rho", "seed"].map((key) => task()[key][chosen[key]]);
   const name = `${task().name}: ${algorithm()}, η = ${eta}, ρ = ${rho}, seed ${seed}`;
   byId("run-title").textContent = name;
@@ -146,7 +146,8 @@ function describeRun(problems) {
   const completed = status === "completed";
   const lacks = problems.length ? `The link asks for ${problems.join(", ")}: not here. ` : "";
   const ended = completed ? `Completed after ${printed(step)} steps, measured` : "Measured";
-  byId("outcome").textContent = `${lacks}${ended} at ${checks} checks.`;
+  const here = measured > checks ? `, ${checks} of them shown` : "";
+  byId("outcome").textContent = `${lacks}${ended} at ${measured} checks${here}.`;
   byId("ended").hidden = completed;
   const before = checks ? "What was measured before is below." : "Nothing was measured before.";
   byId("ended").textContent =

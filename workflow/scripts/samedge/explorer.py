@@ -2,7 +2,8 @@
 
 The page is made of ``explorer.html``, ``explorer.css`` and the ``explorer*.js`` beside this module,
 with plotly.js and the data of every run written into it. Numbers keep :data:`DIGITS` significant
-digits; what is not a finite number is null, and a number of steps without end is :data:`NEVER`.
+digits; what is not a finite number is null, and a number of steps without end is :data:`NEVER`. Of
+an experiment of very many runs the page has some of the checks of each, see :data:`MOST_NUMBERS`.
 """
 
 import html
@@ -48,6 +49,9 @@ PER_CHECK = (
     "hessian_vector_products",
 )
 PER_RANK = ("eigenvalue", "eigenvalue_residual", "eigenvalue_converged")
+#: Measured numbers that a page has at most, so that browsers open it; each takes some eight
+#: characters. Of more, every run keeps checks from its first to its last, two or more.
+MOST_NUMBERS = 5_000_000
 #: Matplotlib's dashes and markers in the words of plotly.js.
 DASHES = {
     "-": "solid",
@@ -68,7 +72,9 @@ def page(cubes: Iterable[xr.Dataset]) -> str:
     UserError
         If a cube has no runs.
     """
-    tasks = [task_data(cube) for cube in cubes]
+    cubes = list(cubes)
+    room = MOST_NUMBERS // max(1, sum(cube["status"].size for cube in cubes))
+    tasks = [task_data(cube, room) for cube in cubes]
     data = {
         "tasks": tasks,
         "statistics": {
@@ -98,8 +104,11 @@ def embedded(data: object) -> str:
     return text
 
 
-def task_data(cube: xr.Dataset) -> dict:
-    """Return what the page has of a task: its grid, its settings, its edge map and every run."""
+def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
+    """Return what the page has of a task: its grid, its settings, its edge map and every run.
+
+    Of the checks of a run it has so many that there are at most ``room`` numbers, or two checks.
+    """
     settings = records.settings_of(cube)
     if not cube["status"].size:
         raise UserError(
@@ -108,6 +117,16 @@ def task_data(cube: xr.Dataset) -> dict:
     statistics = {name: _statistic(cube, name) for name in MAPPED}
     time = panels.time_axis(cube, "training_time")
     note = figures.footnote(cube).removeprefix("Data: ")
+    shown = max(2, room // (len(PER_CHECK) + len(PER_RANK) * cube.sizes["rank"]))
+    facts = _facts(cube, settings, note)
+    if shown < cube.sizes["check"]:
+        facts.append(["Checks", f"{shown} of {cube.sizes['check']:,} of a run are shown"])
+    # Looked up once: of a dataset with thousands of runs that takes longer than all the rest.
+    arrays = {
+        name: cube[name].values
+        for name in ("status", "end_step", *PER_CHECK, *PER_RANK, *variables.TEST_METRICS)
+        if name in cube
+    }
     return {
         "name": settings["task"],
         "eta": [str(label) for label in cube["eta_label"].values],
@@ -122,12 +141,16 @@ def task_data(cube: xr.Dataset) -> dict:
             if metric in cube
         },
         "stand_in": note if int(cube.attrs["data_stand_in"]) else "",
-        "facts": _facts(cube, settings, note),
+        "facts": facts,
         "settings": [list(leaf) for leaf in _leaves(settings)],
         "map": {name: edge_map(values) for name, values in statistics.items()},
         "runs": [
             [
-                [_run(cube, statistics, (eta, rho, seed)) for seed in range(cube.sizes["seed"])]
+                [
+                    _run(arrays, statistics, (eta, rho, seed), shown)
+                    | {"ending": ending(cube, eta, rho, seed)}
+                    for seed in range(cube.sizes["seed"])
+                ]
                 for rho in range(cube.sizes["rho"])
             ]
             for eta in range(cube.sizes["eta"])
@@ -166,24 +189,30 @@ def _statistic(cube: xr.Dataset, name: str) -> np.ndarray:
 
 
 def _run(
-    cube: xr.Dataset, statistics: Mapping[str, np.ndarray], index: tuple[int, int, int]
+    arrays: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray],
+    index: tuple[int, int, int],
+    shown: int,
 ) -> dict:
-    """Return one run: how it ended, its statistics, and all that was measured at its checks."""
-    measured = np.isfinite(cube["step"].values[index])
+    """Return one run: its statistics, and what was measured at so many of its checks at most."""
+    measured = np.flatnonzero(np.isfinite(arrays["step"][index]))
+    count = len(measured)
+    if count > shown:
+        measured = measured[np.linspace(0, count - 1, shown).round().astype(int)]
     names = {number: name for name, number in variables.STATUS.items()}
     return {
-        "status": names[int(cube["status"].values[index])],
-        "ending": ending(cube, *index),
-        "end_step": rounded(cube["end_step"].values[index]),
+        "status": names[int(arrays["status"][index])],
+        "end_step": rounded(arrays["end_step"][index]),
+        "measured": count,
         "tests": {
-            metric: rounded(cube[metric].values[index])
+            metric: rounded(arrays[metric][index])
             for metric in variables.TEST_METRICS
-            if metric in cube
+            if metric in arrays
         },
         "statistics": {name: rounded(values[index], NEVER) for name, values in statistics.items()},
         "checks": {
-            **{name: rounded(cube[name].values[index][measured]) for name in PER_CHECK},
-            **{name: rounded(cube[name].values[index][measured].T) for name in PER_RANK},
+            **{name: rounded(arrays[name][index][measured]) for name in PER_CHECK},
+            **{name: rounded(arrays[name][index][measured].T) for name in PER_RANK},
         },
     }
 
