@@ -49,7 +49,7 @@ rule audit_run:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=32000,
+        mem_mb=run_mb(audit_mb),
         runtime=24 * 60,
         compilation_cache=EXPERIMENT.compilation_cache or f"{RESULTS}/cache/jax",
         jobs_per_gpu=EXPERIMENT.jobs_per_gpu,

@@ -11,6 +11,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 from samedge.configuration import validate
 from samedge.errors import UserError
 from samedge.figure_table import FIGURES, drawable
+from samedge.memory import audit_mb, training_mb
 from samedge.run_modules import RUN_MODULES
 
 try:
@@ -96,6 +97,18 @@ def run_settings(wildcards):
     """Return the settings of the run that a path names, as JSON."""
     name = f"eta{wildcards.eta}_rho{wildcards.rho}_seed{wildcards.seed}"
     return run_of(wildcards.task, name).to_json()
+
+
+def run_mb(estimate):
+    """Return a rule's memory, megabytes by wildcards: one estimate for all runs of a task."""
+    first = {
+        task: EXPERIMENT.run(
+            task, settings.eta[0], settings.rho[0], EXPERIMENT.seeds[0]
+        )
+        for task, settings in EXPERIMENT.tasks.items()
+    }
+    megabytes = {task: estimate(run) for task, run in first.items()}
+    return lambda wildcards: megabytes[wildcards.task]
 
 
 def run_minutes(wildcards):

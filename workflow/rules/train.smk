@@ -37,7 +37,7 @@ rule train_run:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=16000,
+        mem_mb=run_mb(training_mb),
         runtime=run_minutes,
         # No parameter: where compiled programs lie changes no run, and trains none again.
         compilation_cache=EXPERIMENT.compilation_cache or f"{RESULTS}/cache/jax",

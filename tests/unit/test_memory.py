@@ -1,0 +1,85 @@
+"""What a cluster is asked for: closed forms against the models, and estimates against jobs."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from samedge import memory, models
+from samedge.configuration import load
+from samedge.registry import declared
+from samedge.settings import DatasetSettings, ModelSettings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIG = REPOSITORY / "config.yaml"
+TRANSFORMER = {"heads": 2, "key_size": 3, "model_size": 10, "sequence_length": 7}
+
+
+def first_run(task, *overlays):
+    experiment = load([CONFIG, *(REPOSITORY / "config" / name for name in overlays)])
+    settings = experiment.tasks[task]
+    return experiment.run(task, settings.eta[0], settings.rho[0], 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "outputs", "settings"),
+    [
+        ("mlp", (28, 28, 1), 10, {"depth": 4, "width": 1000}),
+        ("mlp", (5, 3, 2), 4, {"depth": 1, "width": 9}),
+        ("cnn", (32, 32, 3), 10, {"blocks": 2, "channels": 16}),
+        ("cnn", (9, 14, 1), 3, {"blocks": 3, "channels": 5}),
+        ("transformer", (), 128, {"layers": 2, "widening_factor": 4, **TRANSFORMER}),
+        ("transformer", (), 11, {"layers": 3, "widening_factor": 2, **TRANSFORMER}),
+    ],
+)
+def test_closed_forms_count_the_parameters_of_the_models(name, shape, outputs, settings):
+    model = models.MODELS[name](outputs, **settings)
+    example = jnp.zeros((1, *shape)) if shape else jnp.zeros((1, 7), jnp.int32)
+    params = jax.eval_shape(model.init, jax.random.key(0), example)
+    counted = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert memory.SIZES[name](shape, outputs, **settings).parameters == counted
+
+
+def test_every_model_has_a_size_and_takes_the_same_settings():
+    assert declared(Path(memory.__file__)) == declared(Path(models.__file__))
+
+
+def test_activations_of_a_perceptron_are_its_layers_before_and_after_relu():
+    assert memory.mlp((4,), 3, depth=3, width=5).activations == 4 + 2 * 5 + 2 * 5 + 3
+
+
+def test_the_estimate_covers_what_the_papers_job_was_measured_to_take():
+    measured = json.loads((REPOSITORY / "benchmarks/results/memory.json").read_text())["mnist"]
+    paper = first_run("mnist", "paper.yaml")
+    for microbatch, job in measured["microbatches"].items():
+        size = None if microbatch == "none" else int(microbatch.replace(",", ""))
+        asked = memory.training_mb(dataclasses.replace(paper, microbatch=size))
+        taken = job["peak_gib"] * 2**30 / memory.MB
+        assert taken < asked < 1.8 * taken, microbatch
+
+
+def test_memory_grows_with_what_takes_it():
+    run = first_run("mnist", "paper.yaml")
+    least = memory.training_mb(run)
+    parameters = memory.mlp((28, 28, 1), 10, depth=4, width=1000).parameters
+    vectors = dataclasses.replace(run.curvature, max_vectors=run.curvature.max_vectors + 100)
+    more = memory.training_mb(dataclasses.replace(run, curvature=vectors)) - least
+    assert more == pytest.approx(350 * parameters * 4 / memory.MB, abs=1)
+    density = dataclasses.replace(run.density, steps=1000)
+    assert memory.training_mb(dataclasses.replace(run, density=density)) > least
+    assert memory.audit_mb(run) > 1.5 * least
+
+
+def test_a_job_whose_size_cannot_be_told_asks_for_what_is_written_here():
+    run = first_run("mnist")
+    assert memory.training_mb(run) == memory.LEAST_MB
+    for change in (
+        {"dataset": DatasetSettings("my_digits", 10, 10)},
+        {"model": ModelSettings("my_model", {"depth": 4, "width": 100})},
+        {"model": ModelSettings("mlp", {"width": 100})},
+        {"kind": "my_kind"},
+    ):
+        assert memory.training_mb(dataclasses.replace(run, **change)) == memory.UNKNOWN_MB
