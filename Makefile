@@ -43,7 +43,7 @@ PREPARE = from samedge import errors, prepared; errors.run_script(lambda: [prepa
 	name, ()) for name in ("mnist", "cifar10", "tiny_shakespeare")])
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test run lint environment tfds benchmark lock clean
+.PHONY: help figures test test-slurm run lint environment tfds benchmark lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ figures: $(STAMP)  ## run the default experiment: data, training, cubes, figures
 
 test: $(STAMP)  ## run all tests
 	$(ACTIVATE) && python -m pytest
+
+test-slurm: $(STAMP)  ## run the workflow's tests on a Slurm of this machine's own; see docs/clusters.md
+	$(ACTIVATE) && python -m pytest tests/workflow/test_slurm.py
 
 run: $(STAMP)  ## snakemake with your arguments: make run ARGS="--cores all figure_04"
 	$(ACTIVATE) && snakemake $(ARGS)
