@@ -70,6 +70,7 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={database}
 AccountingStoragePass={folder}/munge.socket
 AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment
 KillWait=20
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=2-00:00:00 State=UP
