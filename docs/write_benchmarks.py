@@ -37,9 +37,9 @@ float64, beside peers on the same products (those of hessian-eigenthings are PyT
 peers are tuned in their favour, with the truth at hand: "depth 20 (eigenvalues 1e-3)" is the least
 at which Lanczos is right for every start, which nobody knows beforehand, and such a peer does not
 say whether it is; those that "certify" stop by their residuals. So does samedge where it says
-"residuals alone" (`overlook=1`); elsewhere it goes on until it has overlooked a larger eigenvalue with
-a probability of at most 1e-3, which no peer does. SciPy's `lobpcg` is a block solver. "over best peer"
-is the time over that of the fastest cold peer of the same round.
+"residuals alone" (`overlook=1`); elsewhere it goes on until it has overlooked a larger eigenvalue
+with a probability of at most 1e-3, which no peer does. SciPy's `lobpcg` is a block solver. "over
+best peer" is the time over that of the fastest cold peer of the same round.
 
 ![Products and seconds of every solver](images/benchmark_curvature.png)
 """
