@@ -10,9 +10,12 @@ PYTHON ?= $(eval PYTHON := $(FOUND))$(PYTHON)
 
 # GPU=1 takes the environment with JAX for CUDA instead; it stands beside the other one.
 GPU ?=
-VENV := $(if $(GPU),.venv-gpu,.venv)
+# REMOTE=1 adds Kubernetes and object storage, GPU=1 or not.
+REMOTE ?=
+VENV := .venv$(if $(GPU),-gpu)$(if $(REMOTE),-remote)
 LOCKS := envs/requirements-build.txt envs/requirements.txt
 LOCKS += $(if $(GPU),envs/requirements-gpu.txt)
+LOCKS += $(if $(REMOTE),envs/requirements-remote.txt)
 DATA_LOCKS := envs/requirements-build.txt envs/requirements-data.txt
 BENCHMARK_LOCKS := envs/requirements-build.txt envs/requirements.txt envs/requirements-benchmark.txt
 TORCH_LOCK := envs/requirements-torch.txt
@@ -43,7 +46,10 @@ PREPARE = from samedge import errors, prepared; errors.run_script(lambda: [prepa
 	name, ()) for name in ("mnist", "cifar10", "tiny_shakespeare")])
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-slurm run lint environment tfds benchmark lock clean
+.PHONY: help figures test test-slurm run lint environment test-environments test-remote tfds benchmark lock clean
+
+REMOTE_TESTS = tests/unit/test_environments.py tests/workflow/test_object_storage.py \
+	tests/workflow/test_kubernetes.py
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' Makefile
@@ -70,6 +76,14 @@ lint: $(STAMP)  ## check style and workflow
 environment: $(STAMP)  ## build the environment; GPU=1, here and above: the one with CUDA
 	@echo "Ready. Enter it with: source $(VENV)/bin/activate"
 
+test-environments:  ## install each conda file's pip part alone and run that kind's jobs; needs an hour
+	$(MAKE) environment REMOTE=1
+	. .venv-remote/bin/activate && python tests/environments/minimal.py $(ARGS)
+
+test-remote:  ## run the tests of object storage and of jobs on Kubernetes
+	$(MAKE) environment REMOTE=1
+	. .venv-remote/bin/activate && python -m pytest $(REMOTE_TESTS)
+
 tfds: $(DATA_STAMP)  ## fetch the paper's data into TFDS_DATA_DIR, for "source: tfds"
 	PYTHONPATH=workflow/scripts .venv-data/bin/python -c '$(PREPARE)'
 
@@ -95,4 +109,4 @@ lock: $(STAMP)  ## write envs/ anew from envs/*.in; UPGRADE=1: with the newest v
 	$(ACTIVATE) && python envs/write_environments.py $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove the environments (results stay)
-	rm -rf .venv .venv-gpu .venv-data .venv-benchmark
+	rm -rf .venv .venv-gpu .venv-remote .venv-gpu-remote .venv-data .venv-benchmark

@@ -18,6 +18,7 @@ PARTS = (
     "scaling",
     "startup",
     "experiment",
+    "scale",
     "memory",
     "checkpoints",
 )

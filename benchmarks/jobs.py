@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,18 +95,36 @@ def run_job(settings: RunSettings, data: Path, cache: Path | None = None) -> Job
         command = [sys.executable, str(SCRIPT), "--settings", settings.to_json()]
         command += ["--device", "cpu", "--data", str(data), "--output", f"{folder}/run.nc"]
         command += ["--cache", str(cache)] if cache is not None else []
-        log = Path(folder) / "log"
-        with log.open("w") as output:
-            begun = time.perf_counter()
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-            # Not resource.getrusage, which knows the largest of all children so far, and no other.
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - begun
-            process.returncode = os.waitstatus_to_exitcode(status)
-        text = log.read_text()
-    if process.returncode != 0:
-        raise RuntimeError(text)
-    return Job(seconds, _bytes(usage), text)
+        process = run_process(command)
+    if process.status != 0:
+        raise RuntimeError(process.log)
+    return Job(process.seconds, process.peak_memory, process.log)
+
+
+@dataclass(frozen=True)
+class Process:
+    """How a process went: wall-clock and processor seconds, peak memory (bytes), log, status."""
+
+    seconds: float
+    processor_seconds: float
+    peak_memory: int
+    log: str
+    status: int
+
+
+def run_process(command: Sequence[str], cwd: Path | None = None) -> Process:
+    """Run a command, and account for it and what it starts."""
+    with tempfile.TemporaryFile("w+") as log:
+        begun = time.perf_counter()
+        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT)
+        # Not resource.getrusage, which knows the largest of all children so far, and no other.
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        text = log.read()
+    processor = usage.ru_utime + usage.ru_stime
+    return Process(seconds, processor, _bytes(usage), text, process.returncode)
 
 
 def _bytes(usage: resource.struct_rusage) -> int:

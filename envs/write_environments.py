@@ -12,6 +12,8 @@ import argparse
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ENVS = Path(__file__).resolve().parent
@@ -28,8 +30,13 @@ LOCKS = {
     "requirements-gpu.txt": ["train-gpu.in"],
     "requirements-torch.txt": ["torch.in"],
     "requirements-benchmark.txt": ["benchmark.in"],
+    "requirements-remote.txt": ["remote.in"],
+    "requirements-googlebatch.txt": ["googlebatch.in"],
 }
-MAIN, BUILD, *_, TORCH, BENCHMARK = LOCKS
+MAIN, BUILD, _, _, TORCH, BENCHMARK, REMOTE, GOOGLEBATCH = LOCKS
+# Packages of which a lock has a version of its own: what it holds wants one older than the main
+# lock's. A test holds that there are no others.
+HELD_BACK = {REMOTE: ["python-dateutil"], GOOGLEBATCH: ["protobuf"]}
 
 # The benchmarks need PyTorch in one of two builds, each with its lock. The index does not hold the
 # build without CUDA for Linux on x86-64, so its hash stands here.
@@ -59,6 +66,13 @@ def compile_requirements(sources: list[str], *options: str) -> str:
     return done.stdout.decode()
 
 
+def without(lock: str, names: Sequence[str]) -> str:
+    """Return the text of a lock without some of its packages."""
+    for name in names:
+        lock = re.sub(rf"^{name}==.*\n(?:[ #].*\n)*", "", lock, flags=re.MULTILINE)
+    return lock
+
+
 def write_locks(upgrade: bool) -> None:
     """Write every ``requirements*.txt``, each requirement with the hashes of its files."""
     for lock, sources in LOCKS.items():
@@ -71,10 +85,15 @@ def write_locks(upgrade: bool) -> None:
             constraints = [*constraints, TORCH]
             for name in BUILD_DEPENDENT.findall((ENVS / TORCH).read_text()):
                 options += ["--no-emit-package", name]
-        for constraint in constraints:
-            options += ["--constraint", constraint]
-        # The build lock alone holds pip and setuptools, which count as unsafe to pin otherwise.
-        compile_requirements(sources, "--allow-unsafe", *options)
+        with tempfile.TemporaryDirectory() as folder:
+            for constraint in constraints:
+                path = Path(folder) / constraint
+                path.write_text(without((ENVS / constraint).read_text(), HELD_BACK.get(lock, [])))
+                options += ["--constraint", str(path)]
+            # The build lock alone holds pip and setuptools, which count as unsafe to pin otherwise.
+            compile_requirements(sources, "--allow-unsafe", *options)
+            written = (ENVS / lock).read_text()
+            (ENVS / lock).write_text(written.replace(f"{folder}/", ""))
     version, digest = CPU_BUILD
     head = "# PyTorch without CUDA; the rest of what it needs is in requirements-benchmark.txt.\n"
     (ENVS / TORCH_CPU).write_text(f"{head}torch=={version} \\\n    --hash=sha256:{digest}\n")

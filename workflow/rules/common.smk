@@ -54,9 +54,10 @@ class FromCube:
 def modules(*names):
     """Return the sources of these modules of the package, for a rule's input.
 
-    Snakemake sees edits of a script, not of what the script imports.
+    Snakemake sees edits of a script, not of what the script imports. Sources are local where
+    results are on object storage.
     """
-    return [f"{PACKAGE}/{name}.py" for name in names]
+    return [local(f"{PACKAGE}/{name}.py") for name in names]
 
 
 @cache

@@ -14,13 +14,13 @@ FIGURE_MODULES = modules(
     "edge",
     "errors",
 )
-STYLE = f"{PACKAGE}/style.mplstyle"
+STYLE = local(f"{PACKAGE}/style.mplstyle")
 
 
 rule plot_figure:
     input:
         cube=lambda wildcards: cube_paths(wildcards.number),
-        script="workflow/scripts/plot_figure.py",
+        script=local("workflow/scripts/plot_figure.py"),
         modules=FIGURE_MODULES,
         style=STYLE,
     output:
@@ -63,7 +63,7 @@ rule plot_figure:
 rule plot_density:
     input:
         cube=density_cube,
-        script="workflow/scripts/plot_density.py",
+        script=local("workflow/scripts/plot_density.py"),
         modules=FIGURE_MODULES + modules("density_figure", "quadrature"),
         style=STYLE,
     output:
@@ -102,7 +102,7 @@ rule plot_density:
 rule plot_supplement:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.converged.nc",
-        script="workflow/scripts/plot_supplement.py",
+        script=local("workflow/scripts/plot_supplement.py"),
         modules=FIGURE_MODULES + modules("supplement"),
         style=STYLE,
     output:
