@@ -18,6 +18,7 @@ LOCKS += $(if $(GPU),envs/requirements-gpu.txt)
 LOCKS += $(if $(REMOTE),envs/requirements-remote.txt)
 DATA_LOCKS := envs/requirements-build.txt envs/requirements-data.txt
 BENCHMARK_LOCKS := envs/requirements-build.txt envs/requirements.txt envs/requirements-benchmark.txt
+GOOGLEBATCH_LOCKS := envs/requirements-build.txt envs/requirements-googlebatch.txt
 TORCH_LOCK := envs/requirements-torch.txt
 TORCH_CPU_LOCK := envs/requirements-torch-cpu.txt
 
@@ -26,6 +27,7 @@ TORCH_CPU_LOCK := envs/requirements-torch-cpu.txt
 stamp = $(1)/.complete-$(shell { cat $(2); pwd -P; } | cksum | cut -d ' ' -f 1)
 STAMP := $(call stamp,$(VENV),$(LOCKS))
 DATA_STAMP := $(call stamp,.venv-data,$(DATA_LOCKS))
+GOOGLEBATCH_STAMP := $(call stamp,.venv-googlebatch,$(GOOGLEBATCH_LOCKS))
 BENCHMARK_STAMP := $(call stamp,.venv-benchmark,$(BENCHMARK_LOCKS) $(TORCH_LOCK) $(TORCH_CPU_LOCK))
 
 # Nothing that is installed elsewhere may leak in.
@@ -46,10 +48,11 @@ PREPARE = from samedge import errors, prepared; errors.run_script(lambda: [prepa
 	name, ()) for name in ("mnist", "cifar10", "tiny_shakespeare")])
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-slurm run lint environment test-environments test-remote tfds benchmark lock clean
+.PHONY: help figures test test-slurm test-environments test-remote run lint environment googlebatch tfds \
+	benchmark lock clean
 
 REMOTE_TESTS = tests/unit/test_environments.py tests/workflow/test_object_storage.py \
-	tests/workflow/test_kubernetes.py
+	tests/workflow/test_kubernetes.py tests/workflow/test_googlebatch.py
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' Makefile
@@ -80,7 +83,9 @@ test-environments:  ## install each conda file's pip part alone and run that kin
 	$(MAKE) environment REMOTE=1
 	. .venv-remote/bin/activate && python tests/environments/minimal.py $(ARGS)
 
-test-remote:  ## run the tests of object storage and of jobs on Kubernetes
+googlebatch: $(GOOGLEBATCH_STAMP)  ## build the environment that submits jobs to Google Batch
+
+test-remote: googlebatch  ## run the tests of object storage, Kubernetes and Google Batch
 	$(MAKE) environment REMOTE=1
 	. .venv-remote/bin/activate && python -m pytest $(REMOTE_TESTS)
 
@@ -91,11 +96,12 @@ benchmark: $(BENCHMARK_STAMP)  ## time everything beside its peers; needs TFDS_D
 	PYTHONPATH=workflow/scripts .venv-benchmark/bin/python -m benchmarks $(ARGS)
 
 $(DATA_STAMP): LOCKS := $(DATA_LOCKS)
+$(GOOGLEBATCH_STAMP): LOCKS := $(GOOGLEBATCH_LOCKS)
 $(BENCHMARK_STAMP): LOCKS := $(BENCHMARK_LOCKS)
 # PyTorch without CUDA where pip finds it (under PIP_FIND_LINKS, say), else the index's build.
 $(BENCHMARK_STAMP): MORE = $(@D)/bin/python $(PIP_INSTALL) -r $(TORCH_CPU_LOCK) 2>/dev/null || \
 	$(@D)/bin/python $(PIP_INSTALL) -r $(TORCH_LOCK)
-$(STAMP) $(DATA_STAMP) $(BENCHMARK_STAMP):
+$(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP):
 	@$(call is_311,$(or $(PYTHON),false)) || { echo "error: Python 3.11 is needed, \
 	and '$(PYTHON)' is not one; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Building $(@D) with $(PYTHON) from $(LOCKS); this takes some minutes"
@@ -109,4 +115,4 @@ lock: $(STAMP)  ## write envs/ anew from envs/*.in; UPGRADE=1: with the newest v
 	$(ACTIVATE) && python envs/write_environments.py $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove the environments (results stay)
-	rm -rf .venv .venv-gpu .venv-remote .venv-gpu-remote .venv-data .venv-benchmark
+	rm -rf .venv .venv-gpu .venv-remote .venv-gpu-remote .venv-googlebatch .venv-data .venv-benchmark

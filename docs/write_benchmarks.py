@@ -13,7 +13,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from benchmarks import checkpoints, curvature, experiment, memory, scaling, startup, training, traps
+from benchmarks import (
+    checkpoints,
+    curvature,
+    experiment,
+    memory,
+    scale,
+    scaling,
+    startup,
+    training,
+    traps,
+)
 from benchmarks.measuring import RESULTS
 
 PAGE = Path(__file__).resolve().with_name("benchmarks.md")
@@ -48,6 +58,13 @@ ACCOUNT = """\
 "before" is revision 0c7d637, with another solver and without densities. Its jobs did not yet report
 their start-up apart from the rest: its training and measuring, and with them the share, include the
 compiling that a run does on its way; those of now do not.
+"""
+
+
+SCALE = """\
+One task of 41 checks a run, without densities. "processor s" is the time of a process and of all
+that it starts, which other work on the machine does not lengthen; "s" is the clock. Slopes are those
+of the last tenfold: 1 is in proportion to the number of runs.
 """
 
 
@@ -91,6 +108,10 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Results], str]]] = {
         lambda results: block(startup.report(results)),
     ),
     "experiment": ("The default experiment as a whole", of_experiment),
+    "scale": (
+        "Thousands of runs",
+        lambda results: f"{SCALE}\n{block(scale.report(results))}",
+    ),
     "memory": (
         "Memory of the paper's MNIST job, a check of six products",
         lambda results: block(memory.report(results["mnist"]["microbatches"])),

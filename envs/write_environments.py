@@ -33,7 +33,7 @@ LOCKS = {
     "requirements-remote.txt": ["remote.in"],
     "requirements-googlebatch.txt": ["googlebatch.in"],
 }
-MAIN, BUILD, _, _, TORCH, BENCHMARK, REMOTE, GOOGLEBATCH = LOCKS
+MAIN, BUILD, DATA, _, TORCH, BENCHMARK, REMOTE, GOOGLEBATCH = LOCKS
 # Packages of which a lock has a version of its own: what it holds wants one older than the main
 # lock's. A test holds that there are no others.
 HELD_BACK = {REMOTE: ["python-dateutil"], GOOGLEBATCH: ["protobuf"]}
@@ -81,6 +81,8 @@ def write_locks(upgrade: bool) -> None:
             options.append("--upgrade")
         # setuptools belongs to the build lock and to TensorFlow's requirements alike.
         constraints = {MAIN: [], BUILD: [MAIN]}.get(lock, [MAIN, BUILD])
+        if lock == GOOGLEBATCH:
+            constraints = [*constraints, DATA]
         if lock == BENCHMARK:
             constraints = [*constraints, TORCH]
             for name in BUILD_DEPENDENT.findall((ENVS / TORCH).read_text()):

@@ -232,6 +232,19 @@ def test_make_checks_every_hash_and_takes_nothing_installed(checkout):
     assert "system-site-packages" not in plan
 
 
+def test_the_container_is_made_from_the_locks_as_make_makes_the_environment():
+    text = re.sub(r"\\\n\s*", "", (REPOSITORY / "Dockerfile").read_text())
+    (version,) = re.findall(r"^FROM python:([\d.]+)-", text, re.MULTILINE)
+    assert conda_dependencies("train.yaml")[0][0] == f"python={version}"
+    (locks,) = re.findall(r"for lock in (.+?); do", text)
+    names = [name for name in locks.split() if name != "$LOCK"]
+    assert names == ["requirements-build.txt", MAIN, "requirements-remote.txt"]
+    assert "requirements-gpu.txt" in LOCKS
+    makefile = re.sub(r"\\\n\s*", "", (REPOSITORY / "Makefile").read_text())
+    (options,) = re.findall(r"^PIP_INSTALL = -m pip install --quiet (.+)$", makefile, re.MULTILINE)
+    assert f"python -m pip install {options} " in re.sub(r" +", " ", text)
+
+
 def imports(path: Path) -> set[str]:
     """Return the dotted names that a Python file imports, wherever in it."""
     names = set()

@@ -3,81 +3,40 @@
 Needs what ``make environment REMOTE=1`` installs, see docs/remote.md.
 """
 
-import os
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 import xarray as xr
 
+import store
 from checkout import Checkout, parse
 from samedge import records
 
-boto3 = pytest.importorskip("boto3", reason="needs make environment REMOTE=1")
-pytest.importorskip("moto", reason="needs make environment REMOTE=1")
-pytest.importorskip("snakemake_storage_plugin_s3", reason="needs make environment REMOTE=1")
+for package in ("boto3", "moto", "snakemake_storage_plugin_s3"):
+    pytest.importorskip(package, reason="needs make environment REMOTE=1")
 
-BUCKET = "edge"
-KEY = "made-up"
 TIMES = ["training_time", "wall_time"]
 RUN = "results/tiny/runs/cifar10/eta0.003_rho0.1_seed0.nc"
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the address of an empty object store on the loopback interface."""
-    port = free_port()
-    log = (tmp_path_factory.mktemp("store") / "log").open("w")
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(600):
-            with socket.socket() as one:
-                if one.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None, (log.name, "the store has ended")
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-        log.close()
+    """Return the address of an empty object store."""
+    with store.object_store(tmp_path_factory.mktemp("store")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def bucket(endpoint: str):
     """Return the bucket in which results are to be."""
-    store = boto3.resource(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=KEY,
-        aws_secret_access_key=KEY,
-    )
-    return store.Bucket(BUCKET)
+    return store.bucket(endpoint)
 
 
 def run(checkout: Checkout, endpoint: str, *arguments: str) -> subprocess.CompletedProcess:
-    """Run Snakemake with all results on the store; the last arguments are options."""
-    environment = {
-        "SNAKEMAKE_STORAGE_S3_ENDPOINT_URL": endpoint,
-        "SNAKEMAKE_STORAGE_S3_ACCESS_KEY": KEY,
-        "SNAKEMAKE_STORAGE_S3_SECRET_KEY": KEY,
-        "NO_PROXY": os.environ.get("NO_PROXY", "127.0.0.1"),
-    }
-    storage = ("--default-storage-provider", "s3", "--default-storage-prefix", f"s3://{BUCKET}")
-    return checkout.snakemake(
-        *("--nocolor", *storage, "--resources", "gpu=1", "--cores", "2", *arguments), **environment
-    )
+    """Run Snakemake with all results on the store."""
+    options = (*store.OPTIONS, "--resources", "gpu=1", "--cores", "2")
+    return checkout.snakemake("--nocolor", *options, *arguments, **store.credentials(endpoint))
 
 
 @pytest.fixture(scope="module")

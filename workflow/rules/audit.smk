@@ -10,7 +10,7 @@ rule audit_run:
         run=f"{RESULTS}/runs/{{task}}/{{run}}.nc",
         parameters=kept_parameters,
         data=f"{RESULTS}/data/{{task}}.npz",
-        script=local("workflow/scripts/audit_run.py"),
+        script=source_file("workflow/scripts/audit_run.py"),
         modules=modules(
             "audit",
             "audit_table",
@@ -66,7 +66,7 @@ rule audit_run:
 rule collect_audit:
     input:
         audits=lambda wildcards: audit_paths(),
-        script=local("workflow/scripts/collect_audit.py"),
+        script=source_file("workflow/scripts/collect_audit.py"),
         modules=modules("audit_table", "files", "grid", "settings", "errors"),
     output:
         csv=f"{RESULTS}/audit/errors.csv",

@@ -20,7 +20,7 @@ COLLECT_MODULES = modules(
 rule collect_runs:
     input:
         runs=lambda wildcards: [run_path(run) for run in runs_of(wildcards.task)],
-        script=local("workflow/scripts/collect_runs.py"),
+        script=source_file("workflow/scripts/collect_runs.py"),
         modules=COLLECT_MODULES,
     output:
         f"{RESULTS}/cubes/{{task}}.nc",
@@ -50,7 +50,7 @@ rule collect_runs:
 rule filter_diverged:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.nc",
-        script=local("workflow/scripts/filter_diverged.py"),
+        script=source_file("workflow/scripts/filter_diverged.py"),
         modules=COLLECT_MODULES,
     output:
         f"{RESULTS}/cubes/{{task}}.converged.nc",

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import sourcecache_entry
 
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
@@ -51,13 +52,21 @@ class FromCube:
         return describe(self.path)
 
 
+def source_file(path):
+    """Return a file of the repository, for a rule's input.
+
+    Where results are on object storage it is not looked for there. A file marked as local would
+    keep the job on the machine that submits; one of the sources goes along.
+    """
+    return sourcecache_entry(path, path)
+
+
 def modules(*names):
     """Return the sources of these modules of the package, for a rule's input.
 
-    Snakemake sees edits of a script, not of what the script imports. Sources are local where
-    results are on object storage.
+    Snakemake sees edits of a script, not of what the script imports.
     """
-    return [local(f"{PACKAGE}/{name}.py") for name in names]
+    return [source_file(f"{PACKAGE}/{name}.py") for name in names]
 
 
 @cache

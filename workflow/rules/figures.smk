@@ -14,13 +14,13 @@ FIGURE_MODULES = modules(
     "edge",
     "errors",
 )
-STYLE = local(f"{PACKAGE}/style.mplstyle")
+STYLE = source_file(f"{PACKAGE}/style.mplstyle")
 
 
 rule plot_figure:
     input:
         cube=lambda wildcards: cube_paths(wildcards.number),
-        script=local("workflow/scripts/plot_figure.py"),
+        script=source_file("workflow/scripts/plot_figure.py"),
         modules=FIGURE_MODULES,
         style=STYLE,
     output:
@@ -63,7 +63,7 @@ rule plot_figure:
 rule plot_density:
     input:
         cube=density_cube,
-        script=local("workflow/scripts/plot_density.py"),
+        script=source_file("workflow/scripts/plot_density.py"),
         modules=FIGURE_MODULES + modules("density_figure", "quadrature"),
         style=STYLE,
     output:
@@ -102,7 +102,7 @@ rule plot_density:
 rule plot_supplement:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.converged.nc",
-        script=local("workflow/scripts/plot_supplement.py"),
+        script=source_file("workflow/scripts/plot_supplement.py"),
         modules=FIGURE_MODULES + modules("supplement"),
         style=STYLE,
     output:

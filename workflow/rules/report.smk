@@ -15,10 +15,10 @@ EXPLORER = [
 rule judge_claims:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
-        script=local("workflow/scripts/judge_claims.py"),
+        script=source_file("workflow/scripts/judge_claims.py"),
         modules=FIGURE_MODULES
         + modules("claims", "claims_figure", "verdicts", "statistics", "registry"),
-        table=local(f"{PACKAGE}/claims.toml"),
+        table=source_file(f"{PACKAGE}/claims.toml"),
         style=STYLE,
     output:
         csv=f"{RESULTS}/claims.csv",
@@ -52,7 +52,7 @@ rule judge_claims:
 rule plot_edge_map:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.nc",
-        script=local("workflow/scripts/plot_edge_map.py"),
+        script=source_file("workflow/scripts/plot_edge_map.py"),
         modules=FIGURE_MODULES + modules("edge_map", "statistics", "registry"),
         style=STYLE,
     output:
@@ -86,9 +86,9 @@ rule plot_edge_map:
 rule write_explorer:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
-        script=local("workflow/scripts/write_explorer.py"),
+        script=source_file("workflow/scripts/write_explorer.py"),
         modules=FIGURE_MODULES + modules("explorer", "statistics", "registry"),
-        page=[local(f"{PACKAGE}/{name}") for name in EXPLORER],
+        page=[source_file(f"{PACKAGE}/{name}") for name in EXPLORER],
     output:
         report(
             f"{RESULTS}/explorer.html",

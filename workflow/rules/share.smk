@@ -18,7 +18,7 @@ rule pack_experiment:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         files=SHARED,
-        script=local("workflow/scripts/pack_experiment.py"),
+        script=source_file("workflow/scripts/pack_experiment.py"),
         modules=FIGURE_MODULES + modules("crate", "describing", "sharing", "unpacking"),
     output:
         f"{RESULTS}/{EXPERIMENT.name}.zip",

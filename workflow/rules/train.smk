@@ -12,7 +12,7 @@ KEPT = (
 rule train_run:
     input:
         data=f"{RESULTS}/data/{{task}}.npz",
-        script=local("workflow/scripts/train_run.py"),
+        script=source_file("workflow/scripts/train_run.py"),
         modules=modules(*(name for name in RUN_MODULES if KEPT or name != "parameters")),
     output:
         **KEPT,
