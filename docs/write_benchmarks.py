@@ -63,8 +63,8 @@ compiling that a run does on its way; those of now do not.
 
 SCALE = """\
 One task of 41 checks a run, without densities. "processor s" is the time of a process and of all
-that it starts, which other work on the machine does not lengthen; "s" is the clock. Slopes are those
-of the last tenfold: 1 is in proportion to the number of runs.
+that it starts, which other work on the machine does not lengthen; "s" is the clock. Slopes are
+those of the last tenfold: 1 is in proportion to the number of runs.
 """
 
 

@@ -24,7 +24,9 @@ import yaml
 from rattler import BuildString, MatchSpec, PackageRecord
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests" / "workflow"))
+sys.path[:0] = [str(REPOSITORY / "tests" / "workflow"), str(REPOSITORY / "envs")]
+
+from write_environments import CONDA_PIP  # noqa: E402
 
 from checkout import TINY, UNSET, Checkout, parse  # noqa: E402
 
@@ -115,21 +117,20 @@ def record(name: str, version: str) -> PackageRecord:
 
 
 def install(kind: str, pip: Sequence[str], folder: Path, uv: bool) -> Path:
-    """Make an environment of a kind's pip part, and nothing else; return its folder of programs."""
+    """Make an environment of conda's pip and a kind's pip part; return its folder of programs."""
     home, listing = folder / kind, folder / f"{kind}.txt"
     listing.write_text("\n".join(pip) + "\n", encoding="utf-8")
-    subprocess.run(
-        [sys.executable, "-m", "venv", *(["--without-pip"] if uv else []), home], check=True
-    )
+    subprocess.run([sys.executable, "-m", "venv", home], check=True)
     python = str(home / "bin" / "python")
     if uv:
         command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python]
     else:
         command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*command, f"pip=={CONDA_PIP}"], check=True)
     subprocess.run([*command, "-r", listing], check=True)
-    check = [sys.executable, "-m", "uv", "pip", "check", "--python", python]
+    check = [sys.executable, "-m", "uv", "pip", "check", "--quiet", "--python", python]
     subprocess.run(check, check=True)
-    print(f"{kind}: {len(pip)} packages installed")
+    print(f"{kind}: {len(pip)} requirements installed", flush=True)
     return home / "bin"
 
 
@@ -140,7 +141,7 @@ def resolve(kind: str, pip: Sequence[str], folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--quiet"]
     subprocess.run([*command, "--python", home / "bin" / "python", "-r", listing], check=True)
-    print(f"{kind}: {len(pip)} packages resolved, not installed")
+    print(f"{kind}: {len(pip)} requirements resolved, not installed", flush=True)
 
 
 def run_stage(checkout: Checkout, programs: Path, stage: Stage) -> None:

@@ -61,6 +61,19 @@ def test_without_densities_none_is_drawn(unrun: Checkout):
     assert plan.counts == expected
 
 
+def test_a_thousand_runs_are_planned(unrun: Checkout):
+    grid = {
+        "eta": [round(0.01 * number, 2) for number in range(1, 11)],
+        "rho": [round(0.1 * number, 1) for number in range(10)],
+    }
+    others = {"cifar10": None, "tiny_shakespeare": None}
+    changes = {"seeds": list(range(10)), "density": {"at": []}, "tasks": {"mnist": grid, **others}}
+    plan = unrun.plan(changes=changes)
+    assert plan.counts["train_run"] == len(plan.runs) == 1000
+    assert plan.counts["collect_runs"] == plan.counts["write_explorer"] == 1
+    assert sum(plan.counts.values()) == 1000 + 14
+
+
 def test_an_audit_draws_no_figure_and_needs_no_cube(unrun: Checkout):
     plan = unrun.plan("audit")
     assert plan.counts == {
