@@ -78,13 +78,29 @@ class Slurm:
             timeout=LONGEST_STEP,
         ).stdout
 
+    def running_job(self, checkout: Checkout) -> str:
+        """Return the id of the one job of a checkout that runs."""
+        listed = self.call("squeue", "--noheader", "--states=RUNNING", "--format=%i|%j")
+        jobs = dict(line.split("|") for line in listed.splitlines())
+        [job] = [job for job, name in jobs.items() if name.startswith(f"{checkout.root.name}_")]
+        return job
+
     def jobs(self, checkout: Checkout, part: str) -> list[dict[str, str]]:
-        """Return what the accounting has of a checkout's jobs whose comment holds ``part``."""
+        """Return what the accounting has of a checkout's jobs whose comment holds ``part``.
+
+        All of them must have ended: the accounting learns of it, and of the comment, a little
+        later than Snakemake.
+        """
         fields = ("JobID", "JobName", "Comment", "State", "ReqTRES", "Timelimit", "NodeList")
-        lines = self.call("sacct", "-X", "-P", "-n", f"--format={','.join(fields)}").splitlines()
-        jobs = [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
-        own = [job for job in jobs if job["JobName"].startswith(f"{checkout.root.name}_")]
-        return [job for job in own if part in job["Comment"]]
+        deadline = time.monotonic() + LONGEST_STEP
+        while True:
+            listed = self.call("sacct", "-X", "-P", "-n", f"--format={','.join(fields)}")
+            jobs = [dict(zip(fields, line.split("|"), strict=True)) for line in listed.splitlines()]
+            own = [job for job in jobs if job["JobName"].startswith(f"{checkout.root.name}_")]
+            if own and not {"PENDING", "RUNNING"} & {job["State"] for job in own}:
+                return [job for job in own if part in job["Comment"]]
+            assert time.monotonic() < deadline, listed
+            time.sleep(1)
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +217,7 @@ def test_a_job_that_is_cancelled_comes_back_and_goes_on(slurm, finished, tmp_pat
     arguments = (anew(checkout), *SMALL, *overlay(checkout, **budget))
     with slurm.running(checkout, *arguments) as workflow:
         until(lambda: log.is_file() and "checkpoint at step" in log.read_text(), workflow)
-        [job] = slurm.jobs(checkout, WILDCARDS)
-        slurm.call("scancel", job["JobID"])
+        slurm.call("scancel", slurm.running_job(checkout))
         output = finish(workflow)
 
     assert "SLURM status is: 'CANCELLED'" in output
