@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import ctypes
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -22,10 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
+
+from slurm_files import ACCOUNT, NODES, write_files
 
 PACKAGES = "slurm-wlm slurmdbd munge mariadb-server"
 PROGRAMS = (
@@ -34,71 +35,6 @@ PROGRAMS = (
 )
 SYSTEM_PATH = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
 LONGEST = 60.0  # seconds that one step of coming up or going down may take
-
-ACCOUNT = "sharpness"
-CPUS, MEMORY_MB = 8, 16000  # of each node, whatever the machine has
-# Node -> the model of its GPUs; Slurm wants a device file for each.
-NODES = {"node1": "small", "node2": "large"}
-GPUS = ("/dev/null", "/dev/zero")
-
-SLURM_CONF = """\
-ClusterName=samedge
-SlurmctldHost={host}(127.0.0.1)
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
-SlurmctldPort={controller}
-SlurmdPort={node1}
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool.%n
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.%n.pid
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-PropagatePrioProcess=1
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-GresTypes=gpu
-SlurmdParameters=config_overrides
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=5
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={database}
-AccountingStoragePass={folder}/munge.socket
-AccountingStorageTRES=gres/gpu
-AccountingStoreFlags=job_comment
-KillWait=20
-{nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=2-00:00:00 State=UP
-"""
-NODE = (
-    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus}"
-    " RealMemory={memory} Gres=gpu:{model}:{gpus} State=UNKNOWN"
-)
-SLURMDBD_CONF = """\
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-CommunicationParameters=NoInAddrAny
-DbdHost={host}
-DbdAddr=127.0.0.1
-DbdPort={database}
-SlurmUser=root
-PidFile={folder}/slurmdbd.pid
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort={mariadb}
-StorageUser=slurm
-StoragePass={password}
-StorageLoc=slurm_accounting
-"""
-SRUN = """\
-#!/bin/sh
-SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
-"""
 
 
 class ClusterError(Exception):
@@ -141,7 +77,7 @@ class Cluster:
             A daemon ended or did not answer in time; its log is in the message.
         """
         ports = _free_ports("controller", "database", "mariadb", *NODES)
-        self._configure(ports)
+        write_files(self.folder, ports)
         self._daemon(
             *("munged", "--foreground", "--force", f"--key-file={self.folder}/munge.key"),
             *(f"--{kind}={self.folder}/munge.{suffix}" for kind, suffix in MUNGE_FILES.items()),
@@ -183,41 +119,6 @@ class Cluster:
             daemon.wait()
         # What daemons and jobs left behind has become this process's child.
         _end(psutil.Process().children(recursive=True))
-
-    def _configure(self, ports: Mapping[str, int]) -> None:
-        host = socket.gethostname()
-        for name in ("bin", "state", "mysql", *(f"spool.{node}" for node in NODES)):
-            (self.folder / name).mkdir()
-        same = {"host": host, "cpus": CPUS, "memory": MEMORY_MB, "gpus": len(GPUS)}
-        nodes = [
-            NODE.format(name=name, port=ports[name], model=model, **same)
-            for name, model in NODES.items()
-        ]
-        values = dict(ports, host=host, folder=self.folder, nodes="\n".join(nodes))
-        password = secrets.token_hex(16)
-        files = {
-            "slurm.conf": SLURM_CONF.format(**values),
-            "gres.conf": "".join(
-                f"NodeName={name} Name=gpu Type={model} File={','.join(GPUS)}\n"
-                for name, model in NODES.items()
-            ),
-            "cgroup.conf": "IgnoreSystemd=yes\n",
-            "slurmdbd.conf": SLURMDBD_CONF.format(**values, password=password),
-            "accounting.sql": "CREATE USER slurm@'127.0.0.1' IDENTIFIED BY "
-            f"'{password}'; \nGRANT ALL ON *.* TO slurm@'127.0.0.1';\n",
-        }
-        for name, text in files.items():
-            (self.folder / name).write_text(text, encoding="utf-8")
-        (self.folder / "munge.key").write_bytes(secrets.token_bytes(128))
-        for name in ("munge.key", "slurmdbd.conf", "accounting.sql"):
-            (self.folder / name).chmod(0o600)
-        # Snakemake's plugin takes SLURM_CONF from the environment of srun, which elsewhere finds
-        # its configuration under /etc.
-        step = self.folder / "bin/srun"
-        step.write_text(
-            SRUN.format(folder=self.folder, srun=shutil.which("srun")), encoding="utf-8"
-        )
-        step.chmod(0o755)
 
     def _start_mariadb(self, port: int) -> None:
         data = f"--datadir={self.folder}/mysql"
