@@ -65,7 +65,7 @@ test: $(STAMP)  ## run all tests
 	$(ACTIVATE) && python -m pytest
 
 test-slurm: $(STAMP)  ## run the workflow's tests on a Slurm of this machine's own; see docs/clusters.md
-	$(ACTIVATE) && python -m pytest tests/workflow/test_slurm.py
+	$(ACTIVATE) && SLURM_TESTS=1 python -m pytest tests/workflow/test_slurm.py
 
 run: $(STAMP)  ## snakemake with your arguments: make run ARGS="--cores all figure_04"
 	$(ACTIVATE) && snakemake $(ARGS)

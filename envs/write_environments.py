@@ -24,7 +24,14 @@ CONDA_PIP = "25.3"
 
 # Lock -> the requirements it is made from. The first one constrains the others.
 LOCKS = {
-    "requirements.txt": ["workflow.in", "read.in", "train.in", "figures.in", "develop.in"],
+    "requirements.txt": [
+        "workflow.in",
+        "cluster.in",
+        "read.in",
+        "train.in",
+        "figures.in",
+        "develop.in",
+    ],
     "requirements-build.txt": ["build.in"],
     "requirements-data.txt": ["data.in"],
     "requirements-gpu.txt": ["train-gpu.in"],

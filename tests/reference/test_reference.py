@@ -126,7 +126,7 @@ def own_run(reference, run, steps, start=None):
         microbatch=None,
         budget=BudgetSettings(steps, None),
         checks=CheckSettings("geometric", 2 if steps == 1 else 3, None),
-        curvature=CurvatureSettings(3, 1e-3, 300, 40),
+        curvature=CurvatureSettings(3, 1e-3, 300, 40, 1e-3),
         density=DensitySettings((), 2, 4),
         audit=AuditSettings(()),
         divergence=DivergenceSettings(1e9, 3),

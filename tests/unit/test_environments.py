@@ -23,7 +23,7 @@ MAIN = "requirements.txt"
 
 # Lock -> the requirement files that it answers; conda environment -> its file and its lock.
 LOCKS = {
-    MAIN: ["workflow.in", "read.in", "train.in", "figures.in", "develop.in"],
+    MAIN: ["workflow.in", "cluster.in", "read.in", "train.in", "figures.in", "develop.in"],
     "requirements-build.txt": ["build.in"],
     "requirements-data.txt": ["data.in"],
     "requirements-gpu.txt": ["train-gpu.in"],

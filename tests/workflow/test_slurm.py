@@ -1,6 +1,6 @@
 """The workflow on a real Slurm of this machine's own: same numbers, and jobs that come back.
 
-Skipped where no Slurm can be brought up; ``make test-slurm`` runs these alone.
+They take many minutes: ``make test-slurm`` runs them, where a Slurm can be brought up.
 """
 
 import contextlib
@@ -106,6 +106,8 @@ class Slurm:
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[Slurm]:
     """Have a Slurm for the tests of this module, in a process of its own that adopts orphans."""
+    if not os.environ.get("SLURM_TESTS"):
+        pytest.skip("brings up a Slurm for many minutes: make test-slurm")
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
