@@ -53,7 +53,7 @@ def open_page(chromium: Browser) -> Iterator[Opener]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("request", lambda request: asked.append(request.url.partition("#")[0]))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
