@@ -29,16 +29,16 @@ include: "workflow/rules/share.smk"
 rule all:
     default_target: True
     input:
-        there([path for number in DRAWN for path in figure_paths(number)]),
-        there(expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS)),
-        there(expand(f"{RESULTS}/cubes/{{task}}.converged.nc", task=TASKS)),
-        there(supplement_paths()),
-        there(density_paths(*TASKS) if EXPERIMENT.density.at else []),
-        there(edge_map_paths(*TASKS)),
+        there(*map(figure_paths, DRAWN)),
+        there(*([f"{RESULTS}/cubes/{task}.nc"] for task in TASKS)),
+        there(*([f"{RESULTS}/cubes/{task}.converged.nc"] for task in TASKS)),
+        there(*([path] for path in supplement_paths())),
+        there(*(map(density_paths, TASKS) if EXPERIMENT.density.at else [])),
+        there(*map(edge_map_paths, TASKS)),
         there(claims_paths()),
         there([f"{RESULTS}/explorer.html"]),
         # Without these a run file that was deleted would not be missed while its cube is there.
-        there([run_path(run) for task in TASKS for run in runs_of(task)]),
+        there(*([run_path(run)] for task in TASKS for run in runs_of(task))),
     localrule: True
 
 

@@ -132,12 +132,17 @@ def figure_paths(number):
     return [f"{RESULTS}/figures/figure_{number}.{kind}" for kind in ("pdf", "png")]
 
 
-def there(paths):
-    """Return the paths, when a report is written only those that are there: it shows these.
+def there(*jobs):
+    """Return the outputs of jobs; when a report is written, of those only whose outputs all exist.
 
     Snakemake does not report on results that are not complete.
     """
-    return [path for path in paths if not REPORTING or Path(path).exists()]
+    return [
+        path
+        for outputs in jobs
+        if not REPORTING or all(Path(path).exists() for path in outputs)
+        for path in outputs
+    ]
 
 
 def cube_paths(number):
