@@ -7,8 +7,9 @@ Of each file in ``envs/`` conda's own reader (py-rattler) reads the specificatio
 must find that each takes the one version it names. The pip part goes into a fresh environment by
 ``pip install -r``, as conda does it. Then Snakemake, from the environment that runs this, runs the
 tiny experiment of the workflow's tests in a copy of the checkout, the jobs of each kind with only
-that kind's Python on the PATH. ``train-gpu`` needs a GPU; without one its packages are resolved and
-not installed.
+that kind's Python on the PATH. In the environment of ``figures``, which has no JAX, every figure is
+drawn again from the experiment's archive. ``train-gpu`` needs a GPU; without one its packages are
+resolved and not installed.
 """
 
 import argparse
@@ -144,16 +145,14 @@ def resolve(kind: str, pip: Sequence[str], folder: Path) -> None:
     print(f"{kind}: {len(pip)} requirements resolved, not installed", flush=True)
 
 
-def run_stage(checkout: Checkout, programs: Path, stage: Stage) -> None:
-    """Run jobs with the Python of an environment; they must be of these rules and all succeed.
+def run_with(checkout: Checkout, programs: Path, command: Sequence[str | Path]) -> str:
+    """Return what a command says that finds an environment's Python alone on the PATH.
 
     Raises
     ------
     RuntimeError
-        If other rules are run, or a job fails; the message ends with what was said last.
+        If it fails; the message ends with what was said last.
     """
-    command = [sys.executable, "-m", "snakemake", "--nocolor", *stage.options]
-    command += ["--resources", "gpu=1", "--cores", "all", *stage.targets]
     # Nothing of the environment that runs Snakemake: its jobs say "python".
     environment = {key: value for key, value in os.environ.items() if key not in UNSET}
     environment |= {"PATH": f"{programs}{os.pathsep}{os.defpath}", "PYTHONNOUSERSITE": "1"}
@@ -166,10 +165,45 @@ def run_stage(checkout: Checkout, programs: Path, stage: Stage) -> None:
         text=True,
         check=False,
     )
-    asked = " ".join(stage.targets)
     if done.returncode:
+        asked = " ".join(map(str, command))
         raise RuntimeError(f"{asked} failed:\n{done.stdout[-4000:]}")
-    counts = {rule: n for rule, n in parse(done.stdout).counts.items() if rule not in TARGETS}
+    return done.stdout
+
+
+def redraw(checkout: Checkout, programs: Path) -> None:
+    """Draw the figures of the packed experiment again; each must equal the packed one.
+
+    Raises
+    ------
+    RuntimeError
+        If a package that trains is installed after all, drawing fails, or a figure differs.
+    """
+    look = "from importlib.util import find_spec; print(find_spec('jax') or find_spec('jaxlib'))"
+    if run_with(checkout, programs, [programs / "python", "-c", look]).strip() != "None":
+        raise RuntimeError("the environment of figures has JAX")
+    command = [programs / "python", "workflow/scripts/redraw.py"]
+    command += ["--archive", "results/tiny/tiny.zip", "--output", "redrawn"]
+    said = run_with(checkout, programs, command)
+    if "drawn otherwise" in said:
+        raise RuntimeError(f"figures differ from those packed:\n{said}")
+    (equal,) = [line for line in said.splitlines() if "byte for byte" in line]
+    print(f"  without JAX: {equal}", flush=True)
+
+
+def run_stage(checkout: Checkout, programs: Path, stage: Stage) -> None:
+    """Run jobs with the Python of an environment; they must be of these rules and all succeed.
+
+    Raises
+    ------
+    RuntimeError
+        If other rules are run, or a job fails; the message ends with what was said last.
+    """
+    command = [sys.executable, "-m", "snakemake", "--nocolor", *stage.options]
+    command += ["--resources", "gpu=1", "--cores", "all", *stage.targets]
+    said = run_with(checkout, programs, command)
+    asked = " ".join(stage.targets)
+    counts = {rule: n for rule, n in parse(said).counts.items() if rule not in TARGETS}
     if counts.keys() != stage.rules:
         raise RuntimeError(f"{asked} ran {', '.join(counts)}, not {', '.join(stage.rules)}")
     print(f"  ran {', '.join(f'{count} {rule}' for rule, count in counts.items())}", flush=True)
@@ -194,6 +228,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             programs = install(kind, pip, folder, arguments.uv)
             for stage in STAGES[kind]:
                 run_stage(checkout, programs, stage)
+            if kind == "figures":
+                redraw(checkout, programs)
     print("every kind's jobs ran with that kind's packages alone")
 
 

@@ -5,10 +5,12 @@ no network, no package index and no prepared data sets, so that these tests run 
 the real data come in is what the unit tests of sources, archives and samples are for.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import store
 from checkout import Checkout
 
 
@@ -31,3 +33,10 @@ def finished(unrun: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Check
 def changeable(finished: Checkout, tmp_path: Path) -> Checkout:
     """Return a copy of the finished checkout for one test to change."""
     return finished.clone(tmp_path / "changeable")
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of an empty object store."""
+    with store.object_store(tmp_path_factory.mktemp("store")) as address:
+        yield address

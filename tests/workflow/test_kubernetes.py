@@ -24,13 +24,6 @@ RUN = "results/tiny/runs/cifar10/eta0.003_rho0.1_seed0.nc"
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the address of an empty object store."""
-    with store.object_store(tmp_path_factory.mktemp("store")) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def cluster(
     endpoint: str,
     unrun: Checkout,

@@ -4,7 +4,6 @@ Needs what ``make environment REMOTE=1`` installs, see docs/remote.md.
 """
 
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 import xarray as xr
@@ -18,13 +17,6 @@ for package in ("boto3", "moto", "snakemake_storage_plugin_s3"):
 
 TIMES = ["training_time", "wall_time"]
 RUN = "results/tiny/runs/cifar10/eta0.003_rho0.1_seed0.nc"
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the address of an empty object store."""
-    with store.object_store(tmp_path_factory.mktemp("store")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
