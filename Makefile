@@ -61,8 +61,10 @@ figures: $(STAMP)  ## run the default experiment: data, training, cubes, figures
 	$(ACTIVATE) && snakemake --cores all --resources gpu=1
 	$(ACTIVATE) && snakemake --report results/default/report.html
 
+# Two at a time: much of a test of the workflow is one process that starts, imports and waits. What
+# a file of tests shares is made once.
 test: $(STAMP)  ## run all tests
-	$(ACTIVATE) && python -m pytest
+	$(ACTIVATE) && python -m pytest --numprocesses 2 --dist loadfile
 
 test-slurm: $(STAMP)  ## run the workflow's tests on a Slurm of this machine's own; see docs/clusters.md
 	$(ACTIVATE) && SLURM_TESTS=1 python -m pytest tests/workflow/test_slurm.py
