@@ -157,7 +157,7 @@ def test_a_task_needs_a_name_fit_for_a_path(refused, default, name):
         ("tasks.mnist.eta", 0.1, "tasks.mnist.eta: found 0.1, must be a list"),
         ("tasks.mnist.eta", [], "tasks.mnist.eta: needs at least 1 entry"),
         ("tasks.mnist.eta", [True], "tasks.mnist.eta[0]: found true, must be a number"),
-        ("tasks.mnist.eta", ["0.1"], 'tasks.mnist.eta[0]: found "0.1", must be a number'),
+        ("tasks.mnist.eta", ["0,1"], 'tasks.mnist.eta[0]: found "0,1", must be a number'),
         ("tasks.mnist.eta", [0.1, -0.3], "tasks.mnist.eta[1]: found -0.3, must be greater than 0"),
         ("tasks.mnist.eta", [0], "tasks.mnist.eta[0]: found 0, must be greater than 0"),
         ("tasks.mnist.rho", [-0.1], "tasks.mnist.rho[0]: found -0.1, must be at least 0"),
@@ -275,6 +275,13 @@ def test_the_radius_of_the_figures_is_spelled_as_in_the_grid(default):
     changes = {"tasks.mnist.rho": [0, 1.0], "tasks.mnist.figure_rho": 1}
     task = configuration.validate(changed(default, changes)).tasks["mnist"]
     assert (task.rho, task.figure_rho) == (("0", "1.0"), "1.0")
+
+
+def test_numbers_in_lists_of_the_command_line_are_numbers(default):
+    """``snakemake --config 'seeds=[0,7]'`` gives a list of text."""
+    as_text = changed(default, {"seeds": ["0", "7"], "density.at": ["0.5", "1"]})
+    as_numbers = changed(default, {"seeds": [0, 7], "density.at": [0.5, 1]})
+    assert configuration.validate(as_text) == configuration.validate(as_numbers)
 
 
 def test_an_exponent_without_a_point_is_a_number(default):

@@ -1,5 +1,6 @@
 """The documentation is current and true: generated pages, links, and every example."""
 
+import csv
 import importlib.util
 import os
 import re
@@ -114,3 +115,27 @@ def test_the_edge_table_is_written_from_a_cube(repository, tmp_path):
         [sys.executable, script, cube], capture_output=True, text=True, check=True
     ).stdout
     assert written.startswith("| mnist | ρ = 0.1 |\n|---|---|\n| η = 0.3 |")
+
+
+def test_the_claims_of_the_readme_are_those_of_the_experiment(repository):
+    done = subprocess.run(
+        [
+            sys.executable,
+            repository / "docs" / "write_claims_table.py",
+            repository / "docs" / "laptop_claims.csv",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() in (repository / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_verdict_that_does_not_hold_is_discussed(repository):
+    """A finding is a heading with the claim's name, for the task where it does not hold."""
+    page = (repository / "docs" / "findings.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^### `(\w+)`, (.*)$", page, re.MULTILINE)
+    discussed = {(name, task) for name, tasks in headings for task in tasks.split(", ")}
+    with (repository / "docs" / "laptop_claims.csv").open(encoding="utf-8", newline="") as file:
+        judged = list(csv.DictReader(file))
+    assert discussed == {(row["claim"], row["task"]) for row in judged if row["verdict"] != "holds"}

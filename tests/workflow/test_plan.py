@@ -61,6 +61,11 @@ def test_without_densities_none_is_drawn(unrun: Checkout):
     assert plan.counts == expected
 
 
+def test_seeds_can_be_given_on_the_command_line(unrun: Checkout):
+    plan = unrun.plan("--config", "seeds=[0,7]")
+    assert {seed for *_, seed in plan.runs} == {"0", "7"}
+
+
 def test_a_thousand_runs_are_planned(unrun: Checkout):
     grid = {
         "eta": [round(0.01 * number, 2) for number in range(1, 11)],

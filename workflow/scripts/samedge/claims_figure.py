@@ -20,7 +20,7 @@ LOOKS = {
     FAILS: ("#f2b59b", "✗"),
     NOT_TESTABLE: ("#e4e4e4", "?"),
 }
-WRAP = 64  # characters of a claim per line
+WRAP = 80  # characters of a claim per line
 ROW, WORDING, COLUMN, HEAD, FOOT = 0.46, 3.9, 1.25, 0.62, 0.62  # inches
 
 
@@ -87,7 +87,7 @@ def _cell(ax: Axes, x: float, y: float, judged: Judged) -> None:
     if math.isnan(judged.effect):
         ax.text(middle, y + ROW / 2, f"{sign} {judged.verdict}", ha="center", va="center")
         return
-    several = len(judged.effects) > 1
+    several = judged.low != judged.high
     ax.text(
         middle,
         y + ROW * (0.33 if several else 0.5),

@@ -28,8 +28,9 @@ REGISTRIES = {
     "update.name": "sam.py",
 }
 
-# YAML 1.1 reads 1e-3 as a string and 1.0e-3 as a number; both are meant as numbers.
-EXPONENT_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+# YAML 1.1 reads 1e-3 as a string and 1.0e-3 as a number, and Snakemake's --config reads every
+# number in a list as a string; all are meant as numbers.
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 # Keys whose values stay text even where they look like a number.
@@ -126,8 +127,8 @@ def _plain_numbers(value: Any) -> Any:
         return {key: item if key in NAMES else _plain_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain_numbers(item) for item in value]
-    if isinstance(value, str) and EXPONENT_NUMBER.fullmatch(value):
-        return float(value)
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return int(value) if value.lstrip("+-").isdecimal() else float(value)
     return value
 
 

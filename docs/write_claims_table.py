@@ -1,0 +1,66 @@
+"""Print, as Markdown, the verdicts on the paper's claims that an experiment came to.
+
+    python docs/write_claims_table.py results/laptop/claims.csv
+
+A row per claim, a column per task: the verdict's sign, the effect (the median over seeds) and,
+from several seeds, its range. docs/laptop_claims.csv is where the README's table comes from; a
+test holds the two equal.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+
+from samedge.claims_figure import LOOKS, number
+from samedge.errors import run_script
+from samedge.verdicts import FORMULA
+
+Row = dict[str, str]
+
+
+def main() -> None:
+    """Print the table of one file of claims."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("claims", type=Path, help="claims.csv of an experiment")
+    print("\n".join(table(parser.parse_args().claims)))
+
+
+def table(path: Path) -> list[str]:
+    """Return the lines of the table for a ``claims.csv``; a formula stands in the first column."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    tasks = list(dict.fromkeys(row["task"] for row in rows if row["task"] != FORMULA))
+    lines = [f"| claim | holds for | {' | '.join(tasks)} |", "|---" * (2 + len(tasks)) + "|"]
+    for name in dict.fromkeys(row["claim"] for row in rows):
+        judged = {row["task"]: row for row in rows if row["claim"] == name}
+        lines.append(_line(judged, tasks))
+    return lines
+
+
+def _line(judged: dict[str, Row], tasks: Sequence[str]) -> str:
+    """Return the row of one claim, judged for some tasks."""
+    [first, *_] = judged.values()
+    cells = [_cell(judged[task]) if task in judged else "" for task in tasks]
+    if FORMULA in judged:
+        cells[0] = f"{_cell(judged[FORMULA])}, a formula"
+    texts = [first["wording"].rstrip("."), f"{first['effect_is']} {first['range']}", *cells]
+    escaped = [text.replace("|", r"\|") for text in texts]  # the bars of a magnitude
+    return f"| {' | '.join(escaped)} |"
+
+
+def _cell(row: Row) -> str:
+    """Return sign, effect and range of one verdict."""
+    sign = LOOKS[row["verdict"]][1]
+    if not row["effect"]:
+        return f"{sign} {row['verdict']}"
+    effect, low, high = (number(float(row[key])) for key in ("effect", "low", "high"))
+    spread = f" ({low} to {high})" if int(row["seeds"]) > 1 and low != high else ""
+    return f"{sign} {effect}{spread}"
+
+
+if __name__ == "__main__":
+    run_script(main)
