@@ -1,4 +1,4 @@
-"""Train one run, measure its curvature on the way, and write its NetCDF file.
+"""Train one run, or several of one task, measure their curvature, and write their NetCDF files.
 
 Under Snakemake the settings come resolved as JSON; by hand they come from configuration files:
 
@@ -10,96 +10,174 @@ Under Snakemake the settings come resolved as JSON; by hand they come from confi
 import argparse
 import math
 import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samedge.checkpoint import Checkpoints, Interval, sole_writer
 from samedge.device import named_memory, prepare_jax
 from samedge.errors import Parser, UserError, nearest, run_script
+from samedge.grid import grid_runs
 from samedge.logs import say
 from samedge.run_modules import sources_digest
 from samedge.settings import RunSettings, decimal_string
 
+if TYPE_CHECKING:
+    from samedge.problems import Problem
+    from samedge.together import Member
+    from samedge.training import Result
+
 LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that this process trains: its settings, its files, the folder of its checkpoints."""
+
+    settings: RunSettings
+    output: Path
+    parameters: Path | None
+    checkpoints: Path
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files to write."""
+        return [path for path in (self.output, self.parameters) if path is not None]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Unpack the arguments, train or go on with it, write."""
     arguments = parse(argv)
-    settings = resolve(arguments)
+    jobs = resolve_jobs(arguments)
+    settings = jobs[0].settings
     if arguments.parameters is not None and not settings.audit.at:
         raise UserError(
             "--parameters: audit.at is empty, so that the parameters of no check are kept; give it "
             "shares of the budget, such as [1], or leave out --parameters"
         )
-    outputs = [path for path in (arguments.output, arguments.parameters) if path is not None]
+    outputs = [path for job in jobs for path in job.outputs]
     before = [path.exists() for path in outputs]
-    with sole_writer(arguments.checkpoints, say) as waited:
-        if waited and not any(before) and all(path.exists() for path in outputs):
+    with ExitStack() as stack:
+        waited = [stack.enter_context(sole_writer(job.checkpoints, say)) for job in jobs]
+        if any(waited) and not any(before) and all(path.exists() for path in outputs):
             say(f"the other process has finished this run: {arguments.output}")
             return
         prepare_jax(settings.precision, arguments.device, jobs=arguments.jobs_per_gpu, report=say)
-        with named_memory(_lower(settings)):
-            run(arguments, settings)
+        with named_memory(_lower(settings, together=len(jobs) > 1)):
+            run(arguments, jobs)
 
 
-def run(arguments: argparse.Namespace, settings: RunSettings) -> None:
-    """Train one run on the device that JAX was prepared for, and write its files."""
-    from samedge import records
+def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
+    """Train runs on the device that JAX was prepared for, and write their files."""
     from samedge.datasets import read_data
-    from samedge.observers import DensityObserver
-    from samedge.parameters import ParameterKeeper, write_parameters
     from samedge.problems import build_problem
     from samedge.programs import count_programs, shared_programs
     from samedge.provenance import provenance
-    from samedge.training import train
+    from samedge.together import groups, most_at_once
 
     programs = count_programs()
     data = read_data(arguments.data)
     attributes = provenance(data)
     # The date stands here, in the log, so that run files of equal settings can be equal.
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    say(f"{settings.task} {settings.name} on {attributes['device']}, started {started}")
+    names = ", ".join(job.settings.name for job in jobs)
+    say(f"{jobs[0].settings.task} {names} on {attributes['device']}, started {started}")
     if attributes["unlocked_packages"]:
         say(f"warning: other packages than the lock's: {attributes['unlocked_packages']}")
-    checkpoints = Checkpoints(
-        arguments.checkpoints,
-        {
-            "settings": settings.to_json(),
-            "parameters": arguments.parameters is not None,
-            "sources": sources_digest(),
-            **{name: value for name, value in attributes.items() if name != "git_commit"},
-        },
-        Interval(arguments.checkpoint_minutes or None, arguments.checkpoint_steps or None),
-        say,
-    )
+    interval = Interval(arguments.checkpoint_minutes or None, arguments.checkpoint_steps or None)
+    checkpoints = [_checkpoints(job, attributes, interval) for job in jobs]
+    history, most = "trained and measured by samedge", most_at_once(arguments.most or None)
+    if len(jobs) > 1:
+        history = f"trained by samedge in a job of {len(jobs)} runs, at most {most} at once"
+    taken = 0.0
     with shared_programs(arguments.cache, say) as share:
 
         def progress(line: str) -> None:
             share()
             say(line)
 
-        problem = build_problem(settings, data)
-        density = DensityObserver(settings, problem, progress)
-        keeper = ParameterKeeper(settings.audit.at if arguments.parameters else ())
-        begun, ready = time.perf_counter(), programs.seconds
-        checks, outcome = train(settings, problem, progress, [density, keeper], checkpoints)
-        taken = time.perf_counter() - begun - (programs.seconds - ready)
+        problem = build_problem(jobs[0].settings, data)
+        for group in groups([*zip(jobs, checkpoints, strict=True)], most):
+            begun, ready = time.perf_counter(), programs.seconds
+            trained = train(group, problem, progress, together=len(jobs) > 1)
+            taken += time.perf_counter() - begun - (programs.seconds - ready)
+            for (job, _), (member, result) in zip(group, trained, strict=True):
+                write(job, member, result, attributes, history)
     say(f"trained and measured for {taken:.1f} s; {programs}")
-    if arguments.parameters is not None:
-        write_parameters(arguments.parameters, settings, keeper.kept, attributes)
-    dataset = records.run_dataset(settings, checks, outcome, attributes, density.records)
-    records.write(dataset, arguments.output)
-    checkpoints.remove()
+    # Only now: what a job that fails has written so far is deleted.
+    for kept in checkpoints:
+        kept.remove()
 
 
-def _lower(settings: RunSettings) -> str:
-    """Return what to change in the configuration for a run that takes less memory."""
+def train(
+    group: Sequence[tuple[Job, Checkpoints]],
+    problem: "Problem",
+    report: Callable[[str], None],
+    together: bool,
+) -> list[tuple["Member", "Result"]]:
+    """Train a group of runs at once; return each with its observers, and what came of it."""
+    from samedge import training
+    from samedge.observers import DensityObserver
+    from samedge.parameters import ParameterKeeper
+    from samedge.together import Member, train_together
+
+    members = []
+    for job, checkpoints in group:
+        say_of = partial(_say_of, job.settings.name, report) if together else report
+        observers = (
+            DensityObserver(job.settings, problem, say_of),
+            ParameterKeeper(job.settings.audit.at if job.parameters else ()),
+        )
+        members.append(Member(job.settings, say_of, observers, checkpoints))
+    if together:
+        return [*zip(members, train_together(members, problem), strict=True)]
+    [only] = members
+    result = training.train(only.settings, problem, report, only.observers, only.checkpoints)
+    return [(only, result)]
+
+
+def write(
+    job: Job, member: "Member", result: "Result", attributes: Mapping[str, object], history: str
+) -> None:
+    """Write the files of a run that has ended."""
+    from samedge import records
+    from samedge.parameters import write_parameters
+
+    (density, keeper), (checks, outcome) = member.observers, result
+    if job.parameters is not None:
+        write_parameters(job.parameters, job.settings, keeper.kept, attributes)
+    dataset = records.run_dataset(
+        job.settings, checks, outcome, attributes, density.records, history
+    )
+    records.write(dataset, job.output)
+
+
+def _say_of(name: str, report: Callable[[str], None], line: str) -> None:
+    report(f"{name}  {line}")
+
+
+def _checkpoints(job: Job, attributes: Mapping[str, object], interval: Interval) -> Checkpoints:
+    """Return the checkpoints of a run, the same whether it is trained alone or with others."""
+    identity = {
+        "settings": job.settings.to_json(),
+        "parameters": job.parameters is not None,
+        "sources": sources_digest(),
+        **{name: value for name, value in attributes.items() if name != "git_commit"},
+    }
+    return Checkpoints(job.checkpoints, identity, interval, say)
+
+
+def _lower(settings: RunSettings, together: bool) -> str:
+    """Return what to change in the configuration for a job that takes less memory."""
     task = f"tasks.{settings.task}"
     return (
         f"lower {task}.microbatch (now {settings.microbatch or 'null, all examples at once'}), "
-        f"curvature.max_vectors (now {settings.curvature.max_vectors}), jobs_per_gpu, or the size "
-        f"of {task}.model"
+        f"curvature.max_vectors (now {settings.curvature.max_vectors}), jobs_per_gpu, "
+        f"{'together.most, ' if together else ''}or the size of {task}.model"
     )
 
 
@@ -107,11 +185,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = Parser(__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the task's data file (.npz)")
-    parser.add_argument("--output", type=Path, required=True, help="the run file to write (.nc)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="the run file to write (.nc); with --grid the folder of run files, each by its name",
+    )
     parser.add_argument(
         "--parameters",
         type=Path,
-        help="file to keep the parameters in that audit.at asks for (.nc)",
+        help="file to keep the parameters in that audit.at asks for (.nc); with --grid a folder",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument(
@@ -122,7 +205,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--checkpoints",
         type=Path,
         help="folder for this run's checkpoints, from which it goes on; beside the run file if not "
-        "given",
+        "given; with --grid the folder of those folders",
     )
     parser.add_argument(
         "--checkpoint-minutes",
@@ -138,6 +221,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--settings", help="a run's settings as JSON, instead of the following")
     parser.add_argument(
+        "--grid",
+        help="the settings of several runs of a task as JSON, with lists of eta, rho and seed, to "
+        "train them all",
+    )
+    parser.add_argument(
+        "--most",
+        type=int,
+        default=0,
+        help="runs of a grid to train at once, 1 for one after the other; 0, if not given, for 8, "
+        "on a CPU 1",
+    )
+    parser.add_argument(
         "--configfile", type=Path, nargs="+", help="configuration, each file over the ones before"
     )
     parser.add_argument("--task", help="name of a task of the configuration")
@@ -148,11 +243,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     by_hand = ("configfile", "task", "eta", "rho")
     given = [name for name in (*by_hand, "seed") if getattr(arguments, name) is not None]
     missing = [name for name in by_hand if name not in given]
-    if arguments.settings is None and missing:
+    whole = [name for name in ("settings", "grid") if getattr(arguments, name) is not None]
+    if not whole and missing:
         parser.error(f"needs --settings, or else --{', --'.join(missing)}")
-    if arguments.settings is not None and given:
-        parser.error(f"--settings says it all; leave out --{', --'.join(given)}")
-    least = {"jobs_per_gpu": 1, "checkpoint_minutes": 0, "checkpoint_steps": 0}
+    given = [*whole[1:], *given]
+    if whole and given:
+        parser.error(f"--{whole[0]} says it all; leave out --{', --'.join(given)}")
+    least = {"jobs_per_gpu": 1, "checkpoint_minutes": 0, "checkpoint_steps": 0, "most": 0}
     for name, bound in least.items():
         value = getattr(arguments, name)
         if not value >= bound:
@@ -161,6 +258,20 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if arguments.checkpoints is None:
         arguments.checkpoints = arguments.output.with_suffix(".checkpoints")
     return arguments
+
+
+def resolve_jobs(arguments: argparse.Namespace) -> list[Job]:
+    """Return the runs that the arguments ask for, with their files."""
+    if arguments.grid is None:
+        settings = resolve(arguments)
+        return [Job(settings, arguments.output, arguments.parameters, arguments.checkpoints)]
+    jobs = []
+    for settings in grid_runs(arguments.grid):
+        file = f"{settings.name}.nc"
+        parameters = None if arguments.parameters is None else arguments.parameters / file
+        checkpoints = arguments.checkpoints / settings.name
+        jobs.append(Job(settings, arguments.output / file, parameters, checkpoints))
+    return jobs
 
 
 def resolve(arguments: argparse.Namespace) -> RunSettings:

@@ -153,6 +153,7 @@ def _schema_problems(config: Mapping[str, Any]) -> Iterator[str]:
 def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield what no schema can say: references between keys."""
     yield from _duplicates("seeds", config["seeds"])
+    yield from _duplicates("together.axes", config["together"]["axes"])
     for extra in ("density", "audit"):
         yield from _shares_problems(f"{extra}.at", config[extra]["at"])
     products, wanted = config["curvature"]["max_products"], config["curvature"]["eigenvalues"]
@@ -179,7 +180,7 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _batch_problems(prefix, task)
 
 
-def _duplicates(key: str, values: Sequence[int | float]) -> Iterator[str]:
+def _duplicates(key: str, values: Sequence[int | float | str]) -> Iterator[str]:
     for value in sorted({value for value in values if values.count(value) > 1}):
         yield f"{key}: {value} is listed {values.count(value)} times; list each value once"
 
@@ -279,6 +280,7 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
             },
         )
     parts = {
+        "together": settings.TogetherSettings,
         "checkpoints": settings.CheckpointSettings,
         "curvature": settings.CurvatureSettings,
         "density": settings.DensitySettings,

@@ -118,8 +118,9 @@ def run_dataset(
     outcome: Outcome,
     attributes: Mapping[str, object],
     densities: Sequence[Mapping[str, object] | None] = (),
+    history: str = "trained and measured by samedge",
 ) -> xr.Dataset:
-    """Return the run file of one training job.
+    """Return the run file of one run.
 
     Parameters
     ----------
@@ -136,6 +137,8 @@ def run_dataset(
         For each share of ``settings.density.at`` a mapping with exactly the keys
         :data:`DENSITY_KEYS`, nodes and weights of shape (probes, steps); None where the run ended
         before.
+    history
+        How it was trained, in words.
 
     Raises
     ------
@@ -173,7 +176,7 @@ def run_dataset(
         [settings.seed],
         global_attributes(
             f"Curvature along one training run: {name}",
-            "trained and measured by samedge",
+            history,
             settings.to_json(),
             attributes,
         ),

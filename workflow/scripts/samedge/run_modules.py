@@ -33,6 +33,7 @@ RUN_MODULES = (
     "sam",
     "schedule",
     "steps",
+    "together",
     "training",
     "variables",
 )

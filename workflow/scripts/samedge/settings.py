@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+# Runs that train at once where neither the configuration nor a CPU says otherwise.
+MOST_TOGETHER = 8
+
 
 def decimal_string(value: int | float | str) -> str:
     """Spell a number of the configuration as a plain decimal: ``"1e-3"`` becomes ``"0.001"``."""
@@ -183,6 +186,18 @@ class CheckpointSettings:
 
 
 @dataclass(frozen=True)
+class TogetherSettings:
+    """Along which axes one job has all runs of its task, and how many of them train at once.
+
+    ``axes`` are some of ``seed``, ``eta`` and ``rho``; with none, every run is a job of its own.
+    ``most`` is None where the device decides: :data:`MOST_TOGETHER`, on a CPU 1.
+    """
+
+    axes: tuple[str, ...]
+    most: int | None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A validated configuration."""
 
@@ -193,6 +208,7 @@ class Experiment:
     precision: str
     compilation_cache: str | None
     jobs_per_gpu: int
+    together: TogetherSettings
     checkpoints: CheckpointSettings
     curvature: CurvatureSettings
     density: DensitySettings

@@ -6,6 +6,7 @@ serves every run of a task.
 
 from collections.abc import Callable
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -74,6 +75,45 @@ def take_steps(
     for leaf in jax.tree.leaves((params, state)):
         finite &= jnp.all(jnp.isfinite(leaf))
     return params, state, taken, finite
+
+
+@partial(
+    jax.jit,
+    static_argnames=("loss", "rule", "microbatch", "epsilon"),
+    donate_argnames=("params", "state"),
+)
+def take_steps_together(
+    loss: Callable[..., jax.Array],
+    rule: UpdateRule,
+    microbatch: int | None,
+    epsilon: float,
+    params: tuple[Any, ...],
+    state: tuple[Any, ...],
+    eta: jax.Array,
+    rho: jax.Array,
+    data: tuple[jax.Array, ...],
+    indices: jax.Array | None,
+    count: jax.Array,
+) -> tuple[tuple[Any, ...], tuple[Any, ...], jax.Array, jax.Array]:
+    """Take steps of several runs at once, each as :func:`take_steps` does, and as many as it may.
+
+    Parameters and states are one for each run; ``eta`` and ``count`` (runs,) and ``indices``
+    (runs, chunk, batch) are theirs. ``rho`` is one for all or (runs,): where radii differ, the
+    second gradient is computed for those of zero too, and not used. Returns parameters and states
+    as they came, the steps taken (runs,) and whether all was finite (runs,). A run whose count is
+    reached, or that is not finite, stays as it is and changes nothing for the others.
+    """
+    stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (params, state)]
+    together = jax.vmap(
+        partial(take_steps, loss, rule, microbatch, epsilon),
+        in_axes=(0, 0, 0, 0 if rho.ndim else None, None, None if indices is None else 0, 0),
+    )
+    *stacked, taken, finite = together(*stacked, eta, rho, data, indices, count)
+    apart = (
+        tuple(jax.tree.map(itemgetter(place), trees) for place in range(len(params)))
+        for trees in stacked
+    )
+    return *apart, taken, finite
 
 
 @partial(jax.jit, static_argnames=("loss", "rule", "microbatch", "epsilon"))

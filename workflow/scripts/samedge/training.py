@@ -5,7 +5,7 @@ What a check measures is a function of the parameters (and of the minibatch that
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
@@ -28,6 +28,7 @@ LONGEST_CHUNK = 256  # steps of one dispatch
 SECONDS_BETWEEN_LINES = 60.0  # of progress, between checks
 
 Check = dict[str, Any]
+Result = tuple[list[Check], Outcome]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def train(
     report: Callable[[str], None],
     observers: Sequence[Observer] = (),
     checkpoints: Checkpoints | None = None,
-) -> tuple[list[Check], Outcome]:
+) -> Result:
     """Train one run and measure it at every check.
 
     Parameters
@@ -107,11 +108,17 @@ def train(
     Interrupted
         When SIGTERM or SIGINT has asked the process to end, with a checkpoint written.
     """
-    return _Run(settings, problem, report, observers, checkpoints).train()
+    return Run(settings, problem, report, observers, checkpoints, Interruption()).train()
 
 
-class _Run:
-    """A run in progress: parameters on the device, counters on the host."""
+class Run:
+    """A run in progress: parameters on the device, counters on the host.
+
+    It begins at its newest checkpoint, if there is one. ``wanted`` is how many steps are to be
+    taken next; :meth:`train` takes them, or somebody else does, for several runs at once, and says
+    what came of them (:meth:`took`). Checks and checkpoints lie in between. ``result`` is None
+    until the run has ended.
+    """
 
     def __init__(
         self,
@@ -120,17 +127,18 @@ class _Run:
         report: Callable[[str], None],
         observers: Sequence[Observer],
         checkpoints: Checkpoints | None,
+        interruption: Interruption,
     ) -> None:
         self.settings = settings
         self.problem = problem
         self.report = report
         self.observers = observers
         self.checkpoints = checkpoints
-        self.interruption = Interruption()
+        self.interruption = interruption
         self.rule = RULES[settings.update.name]()
         self.eta, self.rho = jnp.float32(settings.eta), jnp.float32(settings.rho)
         key = jax.random.key(settings.seed)
-        self.init_key, self.solver_key = jax.random.split(key)
+        init_key, self.solver_key = jax.random.split(key)
         self.batches = (
             None
             if settings.batch_size is None
@@ -141,41 +149,64 @@ class _Run:
         self.records: list[Check] = []
         self.spectrum: RitzPairs | None = None  # of the last check: the next one starts from it
         self.wall_time = 0.0  # spent before the checkpoint that this process goes on from
-
-    def train(self) -> tuple[list[Check], Outcome]:
-        self.params = jax.jit(self.problem.init)(self.init_key)
+        self.wanted = 0
+        self.result: Result | None = None
+        self.params = jax.jit(problem.init)(init_key)
         self.state = self.rule.optimizer(self.eta).init(self.params)
-        found = self.checkpoints.latest() if self.checkpoints is not None else None
+        found = checkpoints.latest() if checkpoints is not None else None
         if found is not None:
             self._restore(found)
-        with self.interruption.noted():
-            self._advance(0)  # compiles, so that training time is time spent training
-            self.started = self.last_line = time.perf_counter()
-            return self._train()
 
-    def _train(self) -> tuple[list[Check], Outcome]:
-        while True:
-            before = self._snapshot()
-            try:
-                with self.interruption.immediate():
-                    reason = self._check() if self._check_due() else None
-            except Interrupted as interrupted:
-                # A check may take long; the parameters do not change in it, so it is given up.
-                self._interrupted(interrupted, before)
-            if reason is not None:
-                return self._diverged(reason)
-            if self.schedule.finished():
-                return self._completed()
-            self._keep()
-            begun = time.perf_counter()
-            taken, finite = self._advance(self._chunk())
-            now = time.perf_counter()
-            self.schedule.advance(taken, now - begun)
-            if not finite:
-                return self._diverged("non-finite loss, gradient or parameter")
-            self._keep()
-            if now - self.last_line > SECONDS_BETWEEN_LINES:
-                self._report(self._time_left())
+    def train(self) -> Result:
+        """Take all steps that are wanted, until the run has ended."""
+        with self.interruption.noted():
+            if self.result is None:
+                self.advance(0)  # compiles, so that training time is time spent training
+                self.start()
+            while self.result is None:
+                begun = time.perf_counter()
+                taken, finite = self.advance(self.wanted)
+                self.took(taken, finite, time.perf_counter() - begun)
+        return self.result
+
+    def start(self) -> None:
+        """Start the clock, and measure if a check is due."""
+        self.started = self.last_line = time.perf_counter()
+        self._look()
+
+    def took(self, steps: int, finite: bool, seconds: float) -> None:
+        """Go on after steps that took some training time (s); ``params`` and ``state`` are theirs.
+
+        Raises
+        ------
+        Interrupted
+            When the process has been asked to end, with a checkpoint written.
+        """
+        self.schedule.advance(steps, seconds)
+        if not finite:
+            self._diverged("non-finite loss, gradient or parameter")
+            return
+        self.keep()
+        if time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
+            self._report(self._time_left())
+        self._look()
+
+    def _look(self) -> None:
+        """Measure if a check is due, and see whether the run has ended or what it wants next."""
+        before = self._snapshot()
+        try:
+            with self.interruption.immediate():
+                reason = self._check() if self._check_due() else None
+        except Interrupted as interrupted:
+            # A check may take long; the parameters do not change in it, so it is given up.
+            self._interrupted(interrupted, before)
+        if reason is not None:
+            self._diverged(reason)
+        elif self.schedule.finished():
+            self._completed()
+        else:
+            self.keep()
+            self.wanted = self._chunk()
 
     def _check_due(self) -> bool:
         """Tell whether to measure now; a run that goes on may have measured here before."""
@@ -187,13 +218,24 @@ class _Run:
         left = self.checkpoints.steps_left(self.schedule.step) if self.checkpoints else None
         return self.schedule.chunk(LONGEST_CHUNK if left is None else min(left, LONGEST_CHUNK))
 
-    def _keep(self) -> None:
-        """Write a checkpoint if it is time for one, or if the process is asked to end."""
+    def keep(self) -> None:
+        """Write a checkpoint if it is time for one, or if the process is asked to end.
+
+        Raises
+        ------
+        Interrupted
+            If it is asked to end.
+        """
         try:
             self.interruption.heed()
         except Interrupted as interrupted:
             self._interrupted(interrupted, self._snapshot())
         if self.checkpoints is not None and self.checkpoints.due(self.schedule.step):
+            self.checkpoints.save(self._snapshot())
+
+    def keep_result(self) -> None:
+        """Write a checkpoint of a run that has ended."""
+        if self.checkpoints is not None:
             self.checkpoints.save(self._snapshot())
 
     def _interrupted(self, interrupted: Interrupted, snapshot: dict[str, Any]) -> NoReturn:
@@ -203,7 +245,7 @@ class _Run:
         raise interrupted
 
     def _snapshot(self) -> dict[str, Any]:
-        """Return everything that determines the rest of the run, and its records so far.
+        """Return everything that determines the rest of the run, its records so far, its outcome.
 
         Minibatches and random vectors follow from the seed and the step. Valid until the next
         training step, which reuses the parameters' memory.
@@ -219,6 +261,7 @@ class _Run:
             "records": list(self.records),
             "bound": self.divergence.bound,
             "exceeded": self.divergence.exceeded,
+            "outcome": None if self.result is None else asdict(self.result[1]),
             "observers": [
                 observer.state() for observer in self.observers if isinstance(observer, Resumable)
             ],
@@ -238,17 +281,18 @@ class _Run:
         observers = [observer for observer in self.observers if isinstance(observer, Resumable)]
         for observer, state in zip(observers, found["observers"], strict=True):
             observer.restore(state)
+        if found["outcome"] is not None:
+            self.result = self.records, Outcome(**found["outcome"])
 
     def _wall_time(self) -> float:
         """Return the seconds (s) spent on the run, by this process and by those before it."""
         return self.wall_time + time.perf_counter() - self.started
 
-    def _advance(self, count: int) -> tuple[int, bool]:
-        """Take up to ``count`` steps; stop early at a non-finite loss or gradient."""
-        indices = None
-        if self.batches is not None:
-            indices = np.zeros((LONGEST_CHUNK, self.batches.batch_size), np.int32)
-            indices[:count] = self.batches.indices(self.schedule.step, count)
+    def advance(self, count: int) -> tuple[int, bool]:
+        """Take up to ``count`` steps; stop early at a non-finite loss or gradient.
+
+        Returns how many were taken and whether all was finite.
+        """
         self.params, self.state, taken, finite = take_steps(
             self.problem.loss,
             self.rule,
@@ -259,10 +303,21 @@ class _Run:
             self.eta,
             self.rho,
             self.problem.train,
-            indices,
+            self.indices(count),
             count,
         )
         return int(taken), bool(finite)
+
+    def indices(self, count: int) -> np.ndarray | None:
+        """Return the examples of the next steps, (LONGEST_CHUNK, batch), those after ``count`` 0.
+
+        None if every step takes all examples.
+        """
+        if self.batches is None:
+            return None
+        indices = np.zeros((LONGEST_CHUNK, self.batches.batch_size), np.int32)
+        indices[:count] = self.batches.indices(self.schedule.step, count)
+        return indices
 
     def _check(self) -> str | None:
         """Measure and record; return the reason if the run has diverged."""
@@ -350,16 +405,16 @@ class _Run:
             return f"{seconds:.0f} s left"
         return f"{seconds / 60:.0f} min left" if seconds < 6000 else f"{seconds / 3600:.1f} h left"
 
-    def _completed(self) -> tuple[list[Check], Outcome]:
+    def _completed(self) -> None:
         metric = self.problem.test(self.params)
         self._report(f"completed  {self.problem.metric} {metric:.4g}")
         outcome = Outcome("completed", self.schedule.step, "", self.problem.metric, metric)
-        return self.records, outcome
+        self.result = self.records, outcome
 
-    def _diverged(self, reason: str) -> tuple[list[Check], Outcome]:
+    def _diverged(self, reason: str) -> None:
         self._report(f"diverged: {reason}")
         outcome = Outcome("diverged", self.schedule.step, reason, self.problem.metric, float("nan"))
-        return self.records, outcome
+        self.result = self.records, outcome
 
 
 class DivergenceWatch:
