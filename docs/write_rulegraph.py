@@ -64,7 +64,7 @@ def rule_graph() -> tuple[set[str], list[tuple[str, str]]]:
 def messages() -> Mapping[str, tuple[str, str]]:
     """Return the purpose and the file of each rule with a message, in the order of the includes."""
     included = re.findall(
-        r'^include: "(.+)"$', (REPOSITORY / "Snakefile").read_text(), re.MULTILINE
+        r'^ *include: "(.+)"$', (REPOSITORY / "Snakefile").read_text(), re.MULTILINE
     )
     found = {}
     for path in included:

@@ -12,7 +12,8 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 from samedge.configuration import validate
 from samedge.errors import UserError
 from samedge.figure_table import FIGURES, drawable
-from samedge.memory import audit_mb, training_mb
+from samedge.grid import AXES, grid_json
+from samedge.memory import audit_mb, together_mb, training_mb
 from samedge.run_modules import RUN_MODULES
 
 try:
@@ -27,6 +28,33 @@ TASKS = list(EXPERIMENT.tasks)
 REPORTING = (
     any(argument.partition("=")[0] == "--report" for argument in sys.argv)
     and "--report-after-run" not in sys.argv
+)
+# What training a run writes; parameters are kept where the configuration asks for an audit.
+RUN_NAME = "eta{eta}_rho{rho}_seed{seed}"
+TRAINED = {
+    kind: f"{RESULTS}/{folder}/{{task}}/{RUN_NAME}.nc"
+    for kind, folder in {"parameters": "parameters", "run": "runs"}.items()
+    if kind == "run" or EXPERIMENT.audit.at
+}
+TRAINING_MODULES = [
+    name for name in RUN_MODULES if name != "parameters" or name in TRAINED
+]
+TRAINING_RESOURCES = {
+    "gpu": 1,
+    # No parameter: where compiled programs lie changes no run, and trains none again.
+    "compilation_cache": EXPERIMENT.compilation_cache or f"{RESULTS}/cache/jax",
+    "jobs_per_gpu": EXPERIMENT.jobs_per_gpu,
+    # Neither do these, where 0 is no limit.
+    "checkpoint_minutes": str(EXPERIMENT.checkpoints.minutes or 0),
+    "checkpoint_steps": EXPERIMENT.checkpoints.steps or 0,
+}
+TRAINING_OPTIONS = (
+    " --device {params.device}"
+    " --jobs-per-gpu {resources.jobs_per_gpu}"
+    " --checkpoints {params.checkpoints:q}"
+    " --checkpoint-minutes {resources.checkpoint_minutes}"
+    " --checkpoint-steps {resources.checkpoint_steps}"
+    " --cache {resources.compilation_cache:q} --data {input.data:q}"
 )
 # The figures whose task and radii the configuration has, by the number in their file name.
 DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.tasks)}
@@ -81,14 +109,24 @@ def runs_by_name(task):
     return {run.name: run for run in runs_of(task)}
 
 
+def axes_of(task):
+    """Return the learning rates, radii and seeds of a task's grid, as text."""
+    settings = EXPERIMENT.tasks[task]
+    return {
+        "eta": settings.eta,
+        "rho": settings.rho,
+        "seed": [*map(str, EXPERIMENT.seeds)],
+    }
+
+
 def run_of(task, name):
     """Return the settings of the run of a task that has this name."""
     runs = runs_by_name(task)
     if name not in runs:
-        axes = EXPERIMENT.tasks[task]
+        axes = {axis: ", ".join(values) for axis, values in axes_of(task).items()}
         raise WorkflowError(
-            f"{name} is not in the grid of tasks.{task}: eta {', '.join(axes.eta)}; "
-            f"rho {', '.join(axes.rho)}; seeds {', '.join(map(str, EXPERIMENT.seeds))}"
+            f"{name} is not in the grid of tasks.{task}: eta {axes['eta']}; "
+            f"rho {axes['rho']}; seeds {axes['seed']}"
         )
     return runs[name]
 

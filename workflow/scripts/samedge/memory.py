@@ -7,8 +7,10 @@ data. In numbers of the job's type (float32; float64 in an audit), a run holds a
     + data × COPIES
     + examples at a time × activations of an example × PASSES
 
-and beside them what every job takes. The sizes of a model are closed forms, in :data:`SIZES`, by
-the model's name; the tests hold them against the models themselves.
+and beside them what every job takes. Several runs that train at once are measured one after the
+other: each further one adds what it trains with and what its solver starts from next. The sizes of
+a model are closed forms, in :data:`SIZES`, by the model's name; the tests hold them against the
+models themselves.
 """
 
 import itertools
@@ -23,6 +25,8 @@ SIZES = Registry("model's size")
 # Parameter vectors of a training step: the parameters, those perturbed, both gradients, the
 # update, and a Hessian-vector product's direction and result, with one to spare.
 TRAINING = 8
+# Of runs that train at once, the parameters as their common program takes and returns them.
+STACKED = 2
 # A datum is a number of the data file as read, one in NumPy's float type and one on the device.
 COPIES = 3
 # A Hessian-vector product keeps what the pass forward made, its derivative, and what comes back.
@@ -103,11 +107,22 @@ def training_mb(run: RunSettings) -> int:
     A model without an entry in :data:`SIZES`, or a data set whose size is not known here, makes
     it 16,000.
     """
+    return together_mb(run, 1)
+
+
+def together_mb(run: RunSettings, at_once: int) -> int:
+    """Return the megabytes (10⁶ bytes) to ask for where so many runs train at once.
+
+    ``run`` is any of them. A size that is not known counts as for one run, once for each.
+    """
     # Solver and density do not work at the same time; what the solver starts from next stays.
+    stays = run.curvature.max_vectors / 2
     solver = 3.5 * run.curvature.max_vectors
-    density = run.curvature.max_vectors / 2 + run.density.steps if run.density.at else 0
-    vectors = max(solver, density) + TRAINING + len(run.audit.at)
-    return _megabytes(run, vectors, bytes_each=4)
+    density = stays + run.density.steps if run.density.at else 0
+    stacked = STACKED if at_once > 1 else 0
+    vectors = max(solver, density) + (at_once - 1) * stays
+    vectors += at_once * (TRAINING + stacked + len(run.audit.at))
+    return _megabytes(run, vectors, bytes_each=4, at_once=at_once)
 
 
 def audit_mb(run: RunSettings) -> int:
@@ -115,11 +130,12 @@ def audit_mb(run: RunSettings) -> int:
     return _megabytes(run, 3.5 * run.curvature.max_vectors + TRAINING, bytes_each=8)
 
 
-def _megabytes(run: RunSettings, vectors: float, bytes_each: int) -> int:
+def _megabytes(run: RunSettings, vectors: float, bytes_each: int, at_once: int = 1) -> int:
     size, data, examples = _size(run), _data(run), _examples(run)
     if size is None or data is None or examples is None:
-        return UNKNOWN_MB
-    numbers = size.parameters * vectors + data * COPIES + examples * size.activations * PASSES
+        return UNKNOWN_MB * at_once
+    activations = at_once * examples * size.activations
+    numbers = size.parameters * vectors + data * COPIES + activations * PASSES
     return max(LEAST_MB, PROCESS_MB + math.ceil(numbers * bytes_each / MB))
 
 

@@ -235,6 +235,11 @@ class Experiment:
             **shared,
         )
 
+    def at_once(self, runs: int) -> int:
+        """Return how many of a job's runs may train at once, on a GPU unless ``device`` is cpu."""
+        most = self.together.most or (1 if self.device == "cpu" else MOST_TOGETHER)
+        return min(runs, most)
+
     def runs(self, task: str) -> list[RunSettings]:
         """Return the runs of a task: every learning rate, radius and seed of its grid."""
         settings = self.tasks[task]
