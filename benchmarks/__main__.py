@@ -17,6 +17,7 @@ PARTS = (
     "training",
     "scaling",
     "startup",
+    "packing",
     "experiment",
     "scale",
     "memory",

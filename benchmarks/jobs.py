@@ -13,6 +13,7 @@ from pathlib import Path
 
 from samedge.configuration import load
 from samedge.datasets import TaskData, checksum, write_data
+from samedge.grid import grid_json
 from samedge.settings import AuditSettings, BudgetSettings, CheckSettings, RunSettings
 from samedge.sources import Request, prepare
 
@@ -26,6 +27,11 @@ def settings_of(task: str, eta: str, rho: str, *configurations: Path) -> RunSett
     """Return a run of a shipped configuration, on the real data."""
     run = load(configurations or [DEFAULT]).run(task, eta, rho, seed=0)
     return replace(run, source="tfds")
+
+
+def grid_of(task: str, *configurations: Path) -> list[RunSettings]:
+    """Return all runs of a task of a shipped configuration, on the real data."""
+    return [replace(run, source="tfds") for run in load(configurations or [DEFAULT]).runs(task)]
 
 
 def hardly_measured(settings: RunSettings, products: int = 2) -> RunSettings:
@@ -91,9 +97,26 @@ def run_job(settings: RunSettings, data: Path, cache: Path | None = None) -> Job
     RuntimeError
         If the job fails; the message is its log.
     """
+    return _run(["--settings", settings.to_json()], "run.nc", data, cache)
+
+
+def run_together(
+    runs: Sequence[RunSettings], at_once: int, data: Path, cache: Path | None = None
+) -> Job:
+    """Run one job that trains a whole grid of runs, so many at once, as :func:`run_job` does one.
+
+    Raises
+    ------
+    RuntimeError
+        If the job fails; the message is its log.
+    """
+    return _run(["--grid", grid_json(runs), "--most", str(at_once)], "runs", data, cache)
+
+
+def _run(trained: Sequence[str], output: str, data: Path, cache: Path | None) -> Job:
     with tempfile.TemporaryDirectory(prefix="samedge-benchmark-") as folder:
-        command = [sys.executable, str(SCRIPT), "--settings", settings.to_json()]
-        command += ["--device", "cpu", "--data", str(data), "--output", f"{folder}/run.nc"]
+        command = [sys.executable, str(SCRIPT), *trained]
+        command += ["--device", "cpu", "--data", str(data), "--output", f"{folder}/{output}"]
         command += ["--cache", str(cache)] if cache is not None else []
         process = run_process(command)
     if process.status != 0:

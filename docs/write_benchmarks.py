@@ -18,6 +18,7 @@ from benchmarks import (
     curvature,
     experiment,
     memory,
+    packing,
     scale,
     scaling,
     startup,
@@ -60,6 +61,12 @@ their start-up apart from the rest: its training and measuring, and with them th
 compiling that a run does on its way; those of now do not.
 """
 
+
+PACKING = """\
+The runs of each task of `config.yaml`, whole: each in a job of its own, and all in one job, one
+after the other or at once. The ratio is runs per hour over those of jobs of their own, in turns,
+with programs compiled before; memory is the most that one process took.
+"""
 
 SCALE = """\
 One task of 41 checks a run, without densities. "processor s" is the time of a process and of all
@@ -106,6 +113,10 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Results], str]]] = {
     "startup": (
         "The first and the second job of a task",
         lambda results: block(startup.report(results)),
+    ),
+    "packing": (
+        "All runs of a task in one job",
+        lambda results: f"{PACKING}\n{block(packing.report(results))}",
     ),
     "experiment": ("The default experiment as a whole", of_experiment),
     "scale": (

@@ -240,6 +240,19 @@ def test_a_grid_point_stands_once(refused, values):
     assert line == "tasks.mnist.eta: 0.1 is listed 2 times; list each value once"
 
 
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"together.axes": ["seed", "rho", "seed"]}, "together.axes: seed is listed 2 times"),
+        ({"together.axes": ["seeds"]}, 'together.axes[0]: found "seeds", must be one of'),
+        ({"together.most": 0}, "together.most: found 0"),
+    ],
+)
+def test_what_cannot_be_trained_together_is_named(refused, change, fault):
+    [line] = refused(change)
+    assert line.startswith(fault)
+
+
 def test_duplicate_radii_and_seeds_are_named(refused):
     lines = refused({"tasks.mnist.rho": [0, 0.0, 0.1], "seeds": [3, 3, 3]})
     assert lines == [

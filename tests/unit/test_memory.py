@@ -1,6 +1,7 @@
 """What a cluster is asked for: closed forms against the models, and estimates against jobs."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -83,3 +84,17 @@ def test_a_job_whose_size_cannot_be_told_asks_for_what_is_written_here():
         {"kind": "my_kind"},
     ):
         assert memory.training_mb(dataclasses.replace(run, **change)) == memory.UNKNOWN_MB
+
+
+def test_every_further_run_at_once_adds_the_same():
+    paper = first_run("mnist", "paper.yaml")
+    asked = [memory.together_mb(paper, at_once) for at_once in (1, 2, 3, 4)]
+    assert asked[0] == memory.training_mb(paper)
+    second, *further = [more - less for less, more in itertools.pairwise(asked)]
+    assert min(further) > 0 and max(further) - min(further) <= 1
+    assert second > max(further)  # a program for several takes their parameters stacked
+
+
+def test_runs_at_once_whose_size_cannot_be_told_ask_for_as_many_times_as_much():
+    own = dataclasses.replace(first_run("mnist"), model=ModelSettings("own", {}))
+    assert memory.together_mb(own, 3) == 3 * memory.UNKNOWN_MB

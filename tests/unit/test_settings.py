@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samedge import configuration
-from samedge.settings import BudgetSettings, RunSettings, build, decimal_string
+from samedge.settings import (
+    BudgetSettings,
+    RunSettings,
+    TogetherSettings,
+    build,
+    decimal_string,
+)
 from synthetic import run_settings
 
 
@@ -45,6 +51,16 @@ def test_a_spelling_is_digits_that_give_the_number_back(value):
 @pytest.fixture(scope="module")
 def experiment(repository):
     return configuration.load([repository / "config.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("device", "most", "runs", "at_once"),
+    [("auto", None, 9, 8), ("cpu", None, 9, 1), ("gpu", None, 3, 3), ("cpu", 4, 9, 4)],
+)
+def test_how_many_runs_of_a_job_train_at_once(experiment, device, most, runs, at_once):
+    together = TogetherSettings(("seed",), most)
+    changed = dataclasses.replace(experiment, device=device, together=together)
+    assert changed.at_once(runs) == at_once
 
 
 def test_a_run_survives_json(experiment):

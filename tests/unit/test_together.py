@@ -103,7 +103,7 @@ def found(result, observers):
 
 
 def assert_close(some, others, tolerance):
-    """Compare what runs came to, but for how the solver worked; at the tolerance zero to the bit."""
+    """Compare what runs came to, to the bit; with a tolerance, but for how the solver worked."""
     if tolerance:
         some, others = without_solver(some), without_solver(others)
     for one, other in zip(some, others, strict=True):

@@ -102,7 +102,7 @@ def test_a_job_that_is_killed_loses_nothing_that_had_ended(
         *("-m", "snakemake", "--configfile", TINY, "changes.yaml", *TWO_CORES),
         *("--", "results/tiny/cubes/mnist.nc"),
     )
-    # The second run to be trained has diverged, or the first has ended and it is under way.
+    # The first run has ended and the second is under way.
     reached = changeable.result("checkpoints/mnist/eta0.1_rho0.1_seed0")
     while process.poll() is None and not [*reached.glob("*.npz")]:
         time.sleep(0.002)
