@@ -26,8 +26,8 @@ Everything an experiment makes lies under `results/<experiment>/`: `data/`, `run
 `figures/`, `supplement/`, and a log and a benchmark for each job. Targets besides `all` are
 `figure_01` to `figure_16`, `density_<task>`, `supplement`, and every file by its path.
 
-Where `together` names axes, rules `train_together_<task>` take the place of `train_run`: one job for
-all runs along these axes.
+Where `together` names axes, rules `train_together_<task>` take the place of `train_run`: one job
+for all runs along these axes.
 
 The target `audit` measures runs again in float64, from the parameters that they keep in
 `parameters/` where the configuration's `audit.at` asks for it: the rule `audit_run` one run,
