@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,7 +11,8 @@ import yaml
 import train_run
 from samedge.configuration import validate
 from samedge.errors import UserError
-from synthetic import run_settings
+from samedge.grid import grid_json
+from synthetic import grid_settings, run_settings
 
 FILES = ["--data", "data.npz", "--output", "run.nc"]
 
@@ -75,6 +77,32 @@ def test_settings_are_not_mixed_with_options_by_hand(capsys):
     assert usage_error(capsys, *FILES, "--settings", "{}", "--eta", "1", "--seed", "3") == (
         "error: --settings says it all; leave out --eta, --seed"
     )
+
+
+def test_a_grid_has_the_files_of_each_run_in_folders():
+    runs = grid_settings(seeds=(0, 1), eta=("0.3",), rho=("0", "0.1"))
+    folders = ["--output", "runs", "--parameters", "parameters", "--checkpoints", "checkpoints"]
+    options = ["--data", "data.npz", *folders, "--grid", grid_json(runs)]
+    jobs = train_run.resolve_jobs(train_run.parse(options))
+    assert [job.settings for job in jobs] == runs
+    name = "eta0.3_rho0.1_seed1"
+    assert jobs[-1].outputs == [Path(f"runs/{name}.nc"), Path(f"parameters/{name}.nc")]
+    assert jobs[-1].checkpoints == Path("checkpoints") / name
+
+
+def test_a_grid_is_not_mixed_with_settings(capsys):
+    assert usage_error(capsys, *FILES, "--settings", "{}", "--grid", "{}") == (
+        "error: --settings says it all; leave out --grid"
+    )
+    assert usage_error(capsys, *FILES, "--grid", "{}", "--most", "-1") == (
+        "error: argument --most: -1 must be at least 0"
+    )
+
+
+def test_a_grid_without_runs_is_refused():
+    empty = json.dumps(json.loads(grid_json([run_settings()])) | {"seed": []})
+    with pytest.raises(UserError, match="--grid: has no run"):
+        train_run.resolve_jobs(train_run.parse([*FILES, "--grid", empty]))
 
 
 def test_an_unknown_device_is_answered_with_the_known_ones(capsys):

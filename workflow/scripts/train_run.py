@@ -266,7 +266,10 @@ def resolve_jobs(arguments: argparse.Namespace) -> list[Job]:
         settings = resolve(arguments)
         return [Job(settings, arguments.output, arguments.parameters, arguments.checkpoints)]
     jobs = []
-    for settings in grid_runs(arguments.grid):
+    runs = grid_runs(arguments.grid)
+    if not runs:
+        raise UserError("--grid: has no run; give at least one eta, rho and seed")
+    for settings in runs:
         file = f"{settings.name}.nc"
         parameters = None if arguments.parameters is None else arguments.parameters / file
         checkpoints = arguments.checkpoints / settings.name
