@@ -115,10 +115,11 @@ def _legend(ax: Axes, y: float, judged: Sequence[Judged]) -> None:
         ax.text(x + 0.11, y, sign, ha="center", va="center")
         ax.text(x + 0.28, y, verdict, va="center", fontsize="small")
         x += 1.25
-    seeds = max((len(one.effects) for one in judged if one.task != FORMULA), default=0)
+    seeds = {len(one.effects) for one in judged if one.task != FORMULA} - {0}
     text = "Number: the effect of the claim's statistic (see claims.csv for definition and range)"
-    if seeds > 1:
-        text += f", median over {seeds} seeds, and its range"
+    if max(seeds, default=0) > 1:
+        counts = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
+        text += f", median over {counts} seeds, and its range"
     stand_ins = sorted({one.task for one in judged if one.stand_in})
     if stand_ins:
         text += f". Judged on stand-ins for the paper's data: {', '.join(stand_ins)}"
