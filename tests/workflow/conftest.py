@@ -5,6 +5,8 @@ no network, no package index and no prepared data sets, so that these tests run 
 the real data come in is what the unit tests of sources, archives and samples are for.
 """
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 import store
 from checkout import Checkout
+from samedge.files import locked
 
 
 @pytest.fixture(scope="session")
@@ -22,11 +25,23 @@ def unrun(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkou
 
 @pytest.fixture(scope="session")
 def finished(unrun: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Return a checkout in which the tiny experiment has run; to be read, not changed."""
-    checkout = unrun.clone(tmp_path_factory.mktemp("workflow") / "finished")
-    done = checkout.snakemake("--cores", "all", "--resources", "gpu=1")
-    assert done.returncode == 0, done.stdout
-    return checkout
+    """Return a checkout in which the tiny experiment has run; to be read, not changed.
+
+    It runs once, in the first of the processes that tests are spread over; each has a copy.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    whole = shared / "finished"
+    with locked(shared / "finished.lock", lambda: None):
+        if not whole.exists():
+            running = unrun.clone(shared / "running")
+            done = running.snakemake("--cores", "all", "--resources", "gpu=1")
+            if done.returncode:
+                shutil.rmtree(running.root)
+            assert done.returncode == 0, done.stdout
+            running.root.rename(whole)
+    return Checkout(whole).clone(tmp_path_factory.mktemp("workflow") / "finished")
 
 
 @pytest.fixture
