@@ -58,7 +58,7 @@ def _cell(row: Row) -> str:
     if not row["effect"]:
         return f"{sign} {row['verdict']}"
     effect, low, high = (number(float(row[key])) for key in ("effect", "low", "high"))
-    spread = f" ({low} to {high})" if int(row["seeds"]) > 1 and low != high else ""
+    spread = f" ({low} to {high})" if low != high else ""
     return f"{sign} {effect}{spread}"
 
 

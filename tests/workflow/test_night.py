@@ -114,19 +114,14 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(finished: Checkout, t
 def devices_held(checkout: Checkout) -> dict[int, str]:
     """Return the training processes in a checkout that hold the lock of a device, and its name."""
     held = {}
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in checkout.training_processes():
         try:
-            arguments = (folder / "cmdline").read_bytes().split(b"\0")
-            if arguments[1:2] != [b"workflow/scripts/train_run.py"]:
-                continue
-            if (folder / "cwd").resolve() != checkout.root.resolve():
-                continue
-            opened = [link.resolve() for link in (folder / "fd").iterdir()]
+            opened = [link.resolve() for link in Path(f"/proc/{process}/fd").iterdir()]
         except OSError:  # it has ended
             continue
         [device] = [path.stem for path in opened if path.parent.name == "samedge-gpus"] or [None]
         if device is not None:
-            held[int(folder.name)] = device
+            held[process] = device
     return held
 
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import xarray as xr
@@ -106,7 +105,7 @@ def test_a_job_that_is_killed_loses_nothing_that_had_ended(
     reached = changeable.result("checkpoints/mnist/eta0.1_rho0.1_seed0")
     while process.poll() is None and not [*reached.glob("*.npz")]:
         time.sleep(0.002)
-    [job] = training_processes(changeable)
+    [job] = changeable.training_processes()
     os.kill(job, signal.SIGKILL)
     output, _ = process.communicate()
     assert process.returncode == 0, output
@@ -117,20 +116,6 @@ def test_a_job_that_is_killed_loses_nothing_that_had_ended(
         records.read_cube(checkout.result("cubes/mnist.nc")) for checkout in (finished, changeable)
     ]
     xr.testing.assert_identical(*(cube.drop_vars(TIMES) for cube in cubes))
-
-
-def training_processes(checkout: Checkout) -> list[int]:
-    """Return the training processes in a checkout."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (folder / "cmdline").read_bytes().split(b"\0")
-            in_checkout = (folder / "cwd").resolve() == checkout.root.resolve()
-        except OSError:  # it has ended
-            continue
-        if arguments[1:2] == [b"workflow/scripts/train_run.py"] and in_checkout:
-            found.append(int(folder.name))
-    return found
 
 
 def test_how_many_at_once_trains_nothing_again_and_a_new_value_the_whole_job(
