@@ -28,8 +28,6 @@ rule collect_runs:
         f"{RESULTS}/logs/collect_runs/{{task}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/collect_runs/{{task}}.tsv"
-    wildcard_constraints:
-        task="|".join(TASKS),
     conda:
         "../../envs/figures.yaml"
     resources:
@@ -58,8 +56,6 @@ rule filter_diverged:
         f"{RESULTS}/logs/filter_diverged/{{task}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/filter_diverged/{{task}}.tsv"
-    wildcard_constraints:
-        task="|".join(TASKS),
     conda:
         "../../envs/figures.yaml"
     resources:

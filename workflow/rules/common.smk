@@ -62,6 +62,9 @@ DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.task
 
 wildcard_constraints:
     task="|".join(TASKS),
+    eta=r"[0-9.]+",
+    rho=r"[0-9.]+",
+    seed=r"[0-9]+",
 
 
 class FromCube:

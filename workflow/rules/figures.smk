@@ -78,8 +78,6 @@ rule plot_density:
         f"{RESULTS}/logs/plot_density/{{task}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/plot_density/{{task}}.tsv"
-    wildcard_constraints:
-        task="|".join(TASKS),
     conda:
         "../../envs/figures.yaml"
     resources:
@@ -111,8 +109,6 @@ rule plot_supplement:
         f"{RESULTS}/logs/plot_supplement/{{task}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/plot_supplement/{{task}}.tsv"
-    wildcard_constraints:
-        task="|".join(TASKS),
     conda:
         "../../envs/figures.yaml"
     resources:

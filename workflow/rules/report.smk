@@ -67,8 +67,6 @@ rule plot_edge_map:
         f"{RESULTS}/logs/plot_edge_map/{{task}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/plot_edge_map/{{task}}.tsv"
-    wildcard_constraints:
-        task="|".join(TASKS),
     conda:
         "../../envs/figures.yaml"
     resources:

@@ -73,10 +73,6 @@ for task in TASKS:
             f"{RESULTS}/logs/train_together/{task}/{PLACE}.log",
         benchmark:
             f"{RESULTS}/benchmarks/train_together/{task}/{PLACE}.tsv"
-        wildcard_constraints:
-            eta=r"[0-9.]+",
-            rho=r"[0-9.]+",
-            seed=r"[0-9]+",
         # What a job that was cut off had finished comes back from checkpoints, as all the rest does.
         retries: 2
         conda:

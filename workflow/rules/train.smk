@@ -12,10 +12,6 @@ rule train_run:
         f"{RESULTS}/logs/train_run/{{task}}/{RUN_NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_run/{{task}}/{RUN_NAME}.tsv"
-    wildcard_constraints:
-        eta=r"[0-9.]+",
-        rho=r"[0-9.]+",
-        seed=r"[0-9]+",
     # A job that was cut off goes on from its checkpoint.
     retries: 2
     conda:
