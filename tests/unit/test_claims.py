@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.backends import backend_agg
 
 import judge_claims
 from samedge import claims_figure, edge_map, figures, records
@@ -307,6 +308,20 @@ def test_a_large_edge_map_has_colours_for_numbers_and_crosses_for_what_diverged(
     numbers = edge_map.draw(made_cube())
     assert len(numbers.axes) == 4
     assert tuple(figure.get_size_inches()) == tuple(numbers.get_size_inches())
+
+
+def test_the_labels_of_an_edge_map_are_measured_with_one_renderer(monkeypatch):
+    # Each is as large as the picture, and they outlive their use.
+    renderers = []
+
+    class Counted(backend_agg.RendererAgg):
+        def __init__(self, *size: float) -> None:
+            renderers.append(size)
+            super().__init__(*size)
+
+    monkeypatch.setattr(backend_agg, "RendererAgg", Counted)
+    edge_map.draw(made_cube())
+    assert len(renderers) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
@@ -82,6 +83,9 @@ def draw(cube: xr.Dataset) -> Figure:
     with matplotlib.style.context(figures.STYLE):
         height = 2 * (0.95 + 0.34 * rows) + 0.5
         figure = Figure(figsize=(max(figures.WIDTH, 2 * (0.6 + 0.75 * columns)), height))
+        # seaborn asks every label for its size. Without a canvas that keeps its renderer each label
+        # makes one of its own, as large as the picture: gigabytes for a large map.
+        FigureCanvasAgg(figure)
         for ax, shown in zip(figure.subplots(2, 2).flat, MAPS, strict=True):
             _heatmap(ax, cube, shown, numbers)
         task = records.settings_of(cube)["task"]
