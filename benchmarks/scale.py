@@ -36,7 +36,10 @@ PARTS = {
     "plot_edge_map": "drawing the edge map",
     "plot_figure": "drawing figure 4",
     "write_explorer": "writing the explorer",
+    "plot_supplement": "drawing every run",
 }
+#: Of more runs than this not every one is drawn, which takes half a second each.
+MOST_DRAWN = 1_000
 
 
 def overlay(runs: int) -> dict[str, Any]:
@@ -81,6 +84,11 @@ def measure(runs: int, checkout: Path) -> dict[str, Any]:
         "plot_figure": ["--number", "4", *read, "--rho", "0.1", "--axis", "step", *pictures],
         "write_explorer": ["--cubes", str(cube), "--output", str(results / "explorer.html")],
     }
+    if runs <= MOST_DRAWN:
+        commands["plot_supplement"] = [
+            *("--cube", str(results / "converged.nc")),
+            *("--output", str(results / "supplement")),
+        ]
     found = {"plan": _run(commands.pop("plan"), checkout)}
     _run(["-m", "benchmarks.scale_runs", "--grid", grid, "--output", str(folder)], checkout)
     for name, arguments in commands.items():
@@ -94,14 +102,21 @@ def measure(runs: int, checkout: Path) -> dict[str, Any]:
 
 
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """Return the slope between the last two points, both on logarithmic scales."""
-    return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
+    """Return the slope between the last two values, both on logarithmic scales."""
+    last = len(values) - 1
+    return math.log(values[last] / values[last - 1]) / math.log(sizes[last] / sizes[last - 1])
 
 
 def report(results: Mapping[str, Any]) -> str:
     """Lay out the results as text, a line for each part; slopes are those of the last tenfold."""
     found = {int(runs): entry for runs, entry in results.items()}
     sizes = sorted(found)
+
+    def row(name: str, unit: str, values: Sequence[float], layout: str) -> tuple[str, ...]:
+        steep = f"{slope(sizes, values):.2f}" if len(values) > 1 else ""
+        blank = [""] * (len(sizes) - len(values))
+        return name, unit, *map(layout.format, values), *blank, steep
+
     rows = [("part", "of", *(f"{runs:,} runs" for runs in sizes), "slope")]
     quantities = {
         "processor s": ("processor_seconds", 1, "{:.1f}"),
@@ -109,15 +124,13 @@ def report(results: Mapping[str, Any]) -> str:
         "GiB": ("peak_memory", 2**30, "{:.2f}"),
     }
     for part, name in PARTS.items():
+        measured = [found[runs]["parts"][part] for runs in sizes if part in found[runs]["parts"]]
         for unit, (key, divisor, layout) in quantities.items():
-            values = [found[runs]["parts"][part][key] / divisor for runs in sizes]
-            steep = f"{slope(sizes, values):.2f}" if len(sizes) > 1 else ""
-            rows.append((name, unit, *map(layout.format, values), steep))
+            rows.append(row(name, unit, [each[key] / divisor for each in measured], layout))
             name = ""
     for key, name in (("run_files", "run files"), ("cube", "cube"), ("explorer", "explorer")):
         values = [found[runs][f"{key}_bytes"] / 2**20 for runs in sizes]
-        steep = f"{slope(sizes, values):.2f}" if len(sizes) > 1 else ""
-        rows.append((f"size of the {name}", "MiB", *(f"{value:.1f}" for value in values), steep))
+        rows.append(row(f"size of the {name}", "MiB", values, "{:.1f}"))
     return measuring.table(rows)
 
 

@@ -69,9 +69,10 @@ with programs compiled before; memory is the most that one process took.
 """
 
 SCALE = """\
-One task of 41 checks a run, without densities. "processor s" is the time of a process and of all
-that it starts, which other work on the machine does not lengthen; "s" is the clock. Slopes are
-those of the last tenfold: 1 is in proportion to the number of runs.
+One task of 41 checks a run, without densities. More than 1,000 runs are not drawn one by one, each
+on a page of its own. "processor s" is the time of a process and of all that it starts, which other
+work on the machine does not lengthen; "s" is the clock. Slopes are those of the last tenfold: 1 is
+in proportion to the number of runs.
 """
 
 

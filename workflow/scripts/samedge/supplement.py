@@ -97,8 +97,10 @@ def _title(run: xr.Dataset) -> str:
 def _index(cube: xr.Dataset, names: list[str]) -> str:
     """Return a page that shows every run's plots, the PDF behind each picture."""
     task = html.escape(records.settings_of(cube)["task"])
+    # Their size beforehand and each picture when it is scrolled to: there may be thousands.
+    shown = 'width="950" height="560" loading="lazy"'
     pictures = "\n".join(
-        f'<h2>{name}</h2>\n<a href="{name}.pdf"><img src="{name}.png" alt="{name}" width="950"></a>'
+        f'<h2>{name}</h2>\n<a href="{name}.pdf"><img src="{name}.png" alt="{name}" {shown}></a>'
         for name in map(html.escape, names)
     )
     removed = cube.attrs.get("removed_runs", "")
