@@ -207,10 +207,10 @@ def test_a_gpu_can_be_asked_for_by_its_model(slurm, finished, tmp_path, name, re
 
 def test_a_job_that_is_cancelled_comes_back_and_goes_on(slurm, finished, tmp_path):
     # Long enough to be cut off after a checkpoint, and again undisturbed, to compare with.
-    budget = {"budget": {"steps": 400_000, "hours": None}}
+    budget = {"budget": {"steps": 2_000_000, "hours": None}}
     undisturbed, checkout = (finished.clone(tmp_path / name) for name in ("local", "cancelled"))
     done = undisturbed.python(
-        *("-m", "snakemake", "--cores", "all", "--resources", "gpu=1", anew(undisturbed)),
+        *("-m", "snakemake", "--resources", "gpu=1", "--cores", "all", anew(undisturbed)),
         *overlay(undisturbed, **budget),
     )
     assert done.returncode == 0, done.stdout
@@ -244,5 +244,5 @@ def test_a_job_at_its_time_limit_comes_back_and_goes_on(slurm, finished, tmp_pat
     assert {job["State"] for job in cut_off} == {"TIMEOUT"}
     assert last["State"] == "COMPLETED"
     assert "going on from step" in checkout.result(LOG).read_text()
-    trained = records.read_run(checkout.result(RUN))["training_time"].dropna("check")
-    assert float(trained[-1]) >= 72
+    trained = records.read_run(checkout.result(RUN))["training_time"]
+    assert float(trained.max()) >= 72
