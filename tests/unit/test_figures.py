@@ -239,6 +239,15 @@ def test_drawing_leaves_the_cube_and_matplotlibs_settings_alone(cube):
     assert dict(matplotlib.rcParams) == settings
 
 
+def test_where_panels_lie_is_rounded_so_that_the_layout_is_the_same_each_time(tmp_path):
+    # The solver of constrained layouts orders its variables by their addresses in memory.
+    figure = figures.edge_ratio_figure()
+    figures.save(figure, tmp_path / "figure.pdf", tmp_path / "figure.png")
+    for ax in figure.axes:
+        bounds = ax.get_position().bounds
+        np.testing.assert_allclose(bounds, np.round(bounds, 9), rtol=0, atol=1e-15)
+
+
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_figure_drawn_twice_has_the_same_bytes_and_text_that_can_be_searched(
     cube, tmp_path, number

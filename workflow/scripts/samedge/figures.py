@@ -88,6 +88,9 @@ def save(figure: Figure, pdf: str | os.PathLike, png: str | os.PathLike) -> None
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
+            # The solver's last digits depend on where things lie in memory, and PDF has many.
+            for ax in figure.axes:
+                ax.set_position(np.round(ax.get_position(original=True).bounds, 9))
         with whole_file(pdf) as temporary:
             FigureCanvasPdf(figure).print_pdf(temporary, metadata={"CreationDate": None})
         figure.set_dpi(matplotlib.rcParams["savefig.dpi"])
