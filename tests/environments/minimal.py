@@ -156,6 +156,8 @@ def run_with(checkout: Checkout, programs: Path, command: Sequence[str | Path]) 
     # Nothing of the environment that runs Snakemake: its jobs say "python".
     environment = {key: value for key, value in os.environ.items() if key not in UNSET}
     environment |= {"PATH": f"{programs}{os.pathsep}{os.defpath}", "PYTHONNOUSERSITE": "1"}
+    # The copy has no history, which would date the archive.
+    environment |= {"SOURCE_DATE_EPOCH": "86400"}
     done = subprocess.run(
         command,
         cwd=checkout.root,

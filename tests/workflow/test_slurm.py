@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,11 +148,16 @@ def until(condition: Callable[[], object], process: subprocess.Popen) -> None:
         time.sleep(0.5)
 
 
-def overlay(checkout: Checkout, **mnist: object) -> tuple[str, ...]:
-    """Return the arguments that change the mnist task, with checkpoints in close succession."""
-    changes = {"checkpoints": {"minutes": 0.1, "steps": None}, "tasks": {"mnist": mnist}}
+def changed(checkout: Checkout, changes: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the arguments that change the tiny experiment."""
     (checkout.root / "changes.yaml").write_text(yaml.safe_dump(changes), encoding="utf-8")
     return ("--configfile", TINY, "changes.yaml")
+
+
+def overlay(checkout: Checkout, **mnist: object) -> tuple[str, ...]:
+    """Return the arguments that change the mnist task, with checkpoints in close succession."""
+    checkpoints = {"minutes": 0.1, "steps": None}
+    return changed(checkout, {"checkpoints": checkpoints, "tasks": {"mnist": mnist}})
 
 
 def anew(checkout: Checkout) -> Path:
@@ -205,6 +210,19 @@ def test_a_gpu_can_be_asked_for_by_its_model(slurm, finished, tmp_path, name, re
     assert "gres/gpu=1" in job["ReqTRES"].split(",")
 
 
+def test_all_runs_of_a_task_can_be_one_job(slurm, finished, tmp_path):
+    checkout = finished.clone(tmp_path / "together")
+    cube = checkout.result("cubes/mnist.nc").relative_to(checkout.root)
+    small = ("--set-resources", "train_together_mnist:mem_mb=2000")
+    changes = {"together": {"axes": ["eta", "rho"]}}
+    slurm.run(checkout, cube, *small, *changed(checkout, changes))
+    [job] = slurm.jobs(checkout, "train_together_mnist")
+    assert {"gres/gpu=1", "cpu=4", "mem=2000M"} <= set(job["ReqTRES"].split(","))
+    assert job["State"] == "COMPLETED"
+    for path in sorted(finished.result("runs/mnist").iterdir()):
+        same(checkout.result(f"runs/mnist/{path.name}"), path, records.read_run)
+
+
 def test_a_job_that_is_cancelled_comes_back_and_goes_on(slurm, finished, tmp_path):
     # Long enough to be cut off after a checkpoint, and again undisturbed, to compare with.
     budget = {"budget": {"steps": 2_000_000, "hours": None}}
@@ -230,9 +248,10 @@ def test_a_job_that_is_cancelled_comes_back_and_goes_on(slurm, finished, tmp_pat
 
 
 def test_a_job_at_its_time_limit_comes_back_and_goes_on(slurm, finished, tmp_path):
-    # 72 s of training do not fit into one minute, the shortest limit that Slurm knows.
+    # One minute is the shortest limit that Slurm knows, and half a minute later it looks. 108 s of
+    # training fit into two such jobs and never end together with the first.
     budget = {
-        "budget": {"steps": None, "hours": 0.02},
+        "budget": {"steps": None, "hours": 0.03},
         "checks": {"spacing": "time", "count": None, "minutes": 0.5},
     }
     checkout = finished.clone(tmp_path / "limited")
@@ -245,4 +264,4 @@ def test_a_job_at_its_time_limit_comes_back_and_goes_on(slurm, finished, tmp_pat
     assert last["State"] == "COMPLETED"
     assert "going on from step" in checkout.result(LOG).read_text()
     trained = records.read_run(checkout.result(RUN))["training_time"]
-    assert float(trained.max()) >= 72
+    assert float(trained.max()) >= 108
