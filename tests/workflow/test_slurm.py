@@ -220,8 +220,14 @@ def test_all_runs_of_a_task_can_be_one_job(slurm, finished, tmp_path):
     [job] = slurm.jobs(checkout, "train_together_mnist")
     assert {"gres/gpu=1", "cpu=4", "mem=2000M"} <= set(job["ReqTRES"].split(","))
     assert job["State"] == "COMPLETED"
+
+    def read(path: Path) -> xr.Dataset:
+        run = records.read_run(path)
+        del run.attrs["history"]  # says how many runs the job had
+        return run
+
     for path in sorted(finished.result("runs/mnist").iterdir()):
-        same(checkout.result(f"runs/mnist/{path.name}"), path, records.read_run)
+        same(checkout.result(f"runs/mnist/{path.name}"), path, read)
 
 
 def test_a_job_that_is_cancelled_comes_back_and_goes_on(slurm, finished, tmp_path):
