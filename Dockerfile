@@ -4,7 +4,7 @@
 #     docker build --tag samedge:gpu --build-arg LOCK=requirements-gpu.txt .
 #
 # For Kubernetes and Google Batch push it to a registry that the cluster reads, and name it with
-# --container-image; docs/clusters_cloud.md says how. Not built by this repository's tests.
+# --container-image; docs/clusters_cloud.md says how. What was tried is in docs/environments.md.
 FROM python:3.11.14-slim-bookworm
 
 # Snakemake's jobs use bash and tee, a revision is read with git, make runs the two commands.

@@ -81,7 +81,7 @@ lint: $(STAMP)  ## check style and workflow
 environment: $(STAMP)  ## build the environment; GPU=1, here and above: the one with CUDA
 	@echo "Ready. Enter it with: source $(VENV)/bin/activate"
 
-test-environments:  ## install each conda file's pip part alone and run that kind's jobs; needs an hour
+test-environments:  ## install each conda file's pip part alone and run that kind's jobs; ARGS=--uv: in minutes
 	$(MAKE) environment REMOTE=1
 	. .venv-remote/bin/activate && python tests/environments/minimal.py $(ARGS)
 

@@ -125,6 +125,8 @@ def report(results: Mapping[str, Any]) -> str:
     }
     for part, name in PARTS.items():
         measured = [found[runs]["parts"][part] for runs in sizes if part in found[runs]["parts"]]
+        if not measured:
+            continue
         for unit, (key, divisor, layout) in quantities.items():
             rows.append(row(name, unit, [each[key] / divisor for each in measured], layout))
             name = ""
