@@ -294,10 +294,12 @@ def rules_with_command() -> dict[str, tuple[str, list[str]]]:
     """Return by "file: rule" the text of the rule and the conda environments that it names."""
     found = {}
     for path in sorted((REPOSITORY / "workflow/rules").glob("*.smk")):
-        blocks = re.split(r"^rule (\w+):$", path.read_text(), flags=re.MULTILINE)
+        # In a loop a rule is indented and has no name.
+        blocks = re.split(r"^ *rule ?(\w*):$", path.read_text(), flags=re.MULTILINE)
         for name, body in zip(blocks[1::2], blocks[2::2], strict=True):
-            if re.search(r"^    (shell|script|run):", body, re.MULTILINE):
-                conda = re.search(r"^    conda:(.+?)(?=^    \w|\Z)", body, re.MULTILINE | re.DOTALL)
+            if re.search(r"^ +(shell|script|run):$", body, re.MULTILINE):
+                block = r"^ +conda:$(.+?)(?=^ {4,8}\w+:$|\Z)"
+                conda = re.search(block, body, re.MULTILINE | re.DOTALL)
                 environments = re.findall(r"envs/([\w-]+\.yaml)", conda[1]) if conda else []
                 found[f"{path.name}: {name}"] = body, environments
     return found
