@@ -38,7 +38,7 @@ PARTS = {
     "write_explorer": "writing the explorer",
     "plot_supplement": "drawing every run",
 }
-#: Of more runs than this not every one is drawn, which takes half a second each.
+#: Of more runs than this not every one is drawn, which takes most of a second each.
 MOST_DRAWN = 1_000
 
 
