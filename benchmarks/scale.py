@@ -102,9 +102,8 @@ def measure(runs: int, checkout: Path) -> dict[str, Any]:
 
 
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """Return the slope between the last two values, both on logarithmic scales."""
-    last = len(values) - 1
-    return math.log(values[last] / values[last - 1]) / math.log(sizes[last] / sizes[last - 1])
+    """Return the slope between the last two points, both on logarithmic scales."""
+    return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
 def report(results: Mapping[str, Any]) -> str:
@@ -113,7 +112,7 @@ def report(results: Mapping[str, Any]) -> str:
     sizes = sorted(found)
 
     def row(name: str, unit: str, values: Sequence[float], layout: str) -> tuple[str, ...]:
-        steep = f"{slope(sizes, values):.2f}" if len(values) > 1 else ""
+        steep = f"{slope(sizes[: len(values)], values):.2f}" if len(values) > 1 else ""
         blank = [""] * (len(sizes) - len(values))
         return name, unit, *map(layout.format, values), *blank, steep
 

@@ -98,6 +98,12 @@ class Checkout:
         """Return the path of a file of the package."""
         return self.root / "workflow/scripts/samedge" / name
 
+    def overlay(self, changes: Mapping) -> str:
+        """Write a file of configuration with these changes, and return its name."""
+        name = "changes.yaml"
+        (self.root / name).write_text(yaml.safe_dump(changes), encoding="utf-8")
+        return name
+
     def snakemake(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
         """Run Snakemake on the tiny experiment and return how it ended, both outputs in one."""
         return self.python("-m", "snakemake", "--configfile", TINY, *arguments, **environment)
@@ -156,8 +162,7 @@ class Checkout:
     ) -> Plan:
         """Return what a dry run plans, of the tiny experiment with these changes, for targets."""
         if changes:
-            (self.root / "changes.yaml").write_text(yaml.safe_dump(changes), encoding="utf-8")
-            configfiles = (*configfiles, "changes.yaml")
+            configfiles = (*configfiles, self.overlay(changes))
         chosen = ("--configfile", *configfiles) if configfiles else ()
         done = self.python(
             "-m", "snakemake", "--nocolor", "--dry-run", *targets, *chosen, **environment

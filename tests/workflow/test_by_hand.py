@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-import yaml
 
 from checkout import TINY, WITHOUT_JAX, Checkout
 from samedge import records
@@ -62,14 +61,13 @@ def test_equal_runs_at_the_size_of_the_default_experiment(changeable: Checkout, 
             }
         }
     }
-    (changeable.root / "larger.yaml").write_text(yaml.safe_dump(changes), encoding="utf-8")
     prepared = changeable.script(
         "prepare_data",
         *("--dataset", "own_digits", "--source", "sample", "--output", tmp_path / "data.npz"),
         *("--train-examples", 1000, "--test-examples", 1000),
     )
     assert prepared.returncode == 0, prepared.stdout
-    settings = ("--configfile", "config.yaml", TINY, "larger.yaml", "--task", "mnist")
+    settings = ("--configfile", "config.yaml", TINY, changeable.overlay(changes), "--task", "mnist")
     point = ("--eta", 0.3, "--rho", 0.1, "--data", tmp_path / "data.npz")
     one, other = (
         train(changeable, tmp_path / f"{name}.nc", *settings, *point) for name in ("one", "other")

@@ -10,13 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import xarray as xr
-import yaml
 
 from checkout import HERE, TINY, Checkout
 from samedge import records
@@ -148,16 +147,10 @@ def until(condition: Callable[[], object], process: subprocess.Popen) -> None:
         time.sleep(0.5)
 
 
-def changed(checkout: Checkout, changes: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the arguments that change the tiny experiment."""
-    (checkout.root / "changes.yaml").write_text(yaml.safe_dump(changes), encoding="utf-8")
-    return ("--configfile", TINY, "changes.yaml")
-
-
 def overlay(checkout: Checkout, **mnist: object) -> tuple[str, ...]:
     """Return the arguments that change the mnist task, with checkpoints in close succession."""
-    checkpoints = {"minutes": 0.1, "steps": None}
-    return changed(checkout, {"checkpoints": checkpoints, "tasks": {"mnist": mnist}})
+    changes = {"checkpoints": {"minutes": 0.1, "steps": None}, "tasks": {"mnist": mnist}}
+    return ("--configfile", TINY, checkout.overlay(changes))
 
 
 def anew(checkout: Checkout) -> Path:
@@ -215,8 +208,8 @@ def test_all_runs_of_a_task_can_be_one_job(slurm, finished, tmp_path):
     cube = checkout.result("cubes/mnist.nc").relative_to(checkout.root)
     # A day for each run is more than the partition allows.
     small = (f"train_together_mnist:{resource}" for resource in ("mem_mb=2000", "runtime=60"))
-    changes = {"together": {"axes": ["eta", "rho"]}}
-    slurm.run(checkout, cube, "--set-resources", *small, *changed(checkout, changes))
+    changes = checkout.overlay({"together": {"axes": ["eta", "rho"]}})
+    slurm.run(checkout, cube, "--set-resources", *small, "--configfile", TINY, changes)
     [job] = slurm.jobs(checkout, "train_together_mnist")
     assert {"gres/gpu=1", "cpu=4", "mem=2000M"} <= set(job["ReqTRES"].split(","))
     assert job["State"] == "COMPLETED"

@@ -7,7 +7,6 @@ import time
 
 import pytest
 import xarray as xr
-import yaml
 
 from checkout import NOTHING, TINY, Checkout
 from samedge import records
@@ -50,8 +49,7 @@ def test_a_job_has_all_runs_along_its_axes(unrun: Checkout, changes, jobs, messa
 
 def together(checkout: Checkout, changes: dict, *targets: str) -> str:
     """Run the tiny experiment with these changes and return the output."""
-    (checkout.root / "changes.yaml").write_text(yaml.safe_dump(changes), encoding="utf-8")
-    files = ("--configfile", TINY, "changes.yaml")
+    files = ("--configfile", TINY, checkout.overlay(changes))
     done = checkout.python("-m", "snakemake", *files, *TWO_CORES, "--", *targets)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -95,10 +93,9 @@ def test_a_job_that_is_killed_loses_nothing_that_had_ended(
 ):
     """Snakemake deletes what it had written, and starts it again."""
     changes = {"together": {"axes": ["eta", "rho"]}, "checkpoints": {"steps": 3}}
-    (changeable.root / "changes.yaml").write_text(yaml.safe_dump(changes), encoding="utf-8")
     shutil.rmtree(changeable.result("runs/mnist"))
     process = changeable.start(
-        *("-m", "snakemake", "--configfile", TINY, "changes.yaml", *TWO_CORES),
+        *("-m", "snakemake", "--configfile", TINY, changeable.overlay(changes), *TWO_CORES),
         *("--", "results/tiny/cubes/mnist.nc"),
     )
     # The first run has ended and the second is under way.

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from samedge import figures, panels, records, variables
 from samedge.collecting import run_name
 
+SIZE = (9.5, 5.6)  # of a page, in inches
+
 
 def completed_runs(cube: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     """Yield the name and the data (dims ``check, rank``) of every completed run of a cube."""
@@ -27,7 +29,7 @@ def run_page(run: xr.Dataset, axis: str) -> Figure:
     with matplotlib.style.context(figures.STYLE):
         time = panels.time_axis(run, axis)
         # All pages are alike, so that fixed margins do, at a fraction of the time.
-        figure = Figure(figsize=(9.5, 5.6), layout="none")
+        figure = Figure(figsize=SIZE, layout="none")
         grid = figure.subplots(2, 3, sharex=True)
         whole, zoom, ends, loss, alignment, norms = grid.flat
 
@@ -98,7 +100,8 @@ def _index(cube: xr.Dataset, names: list[str]) -> str:
     """Return a page that shows every run's plots, the PDF behind each picture."""
     task = html.escape(records.settings_of(cube)["task"])
     # Their size beforehand and each picture when it is scrolled to: there may be thousands.
-    shown = 'width="950" height="560" loading="lazy"'
+    width, height = (round(100 * inches) for inches in SIZE)
+    shown = f'width="{width}" height="{height}" loading="lazy"'
     pictures = "\n".join(
         f'<h2>{name}</h2>\n<a href="{name}.pdf"><img src="{name}.png" alt="{name}" {shown}></a>'
         for name in map(html.escape, names)
