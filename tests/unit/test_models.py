@@ -109,6 +109,36 @@ def test_padding_is_not_attended_to(small_transformer):
     )
 
 
+def test_on_a_gpu_nothing_is_scattered_and_the_loss_is_the_same_function(monkeypatch):
+    """A scatter whose order is fixed is a loop over its indices on a GPU, one after the other."""
+    model = models.transformer(
+        128, layers=1, heads=2, key_size=4, model_size=8, sequence_length=12, widening_factor=2
+    )
+    tokens = jax.random.randint(jax.random.key(0), (2, 12), 32, 120, jnp.int32)
+    targets = jnp.roll(tokens, -1, axis=1).at[0, 9:].set(losses.PADDING)
+    params = jax.jit(model.init)(jax.random.key(1), tokens)
+    direction = jax.tree.map(jnp.ones_like, params)
+
+    def loss(params):
+        return losses.cross_entropy(model.apply(params, tokens), targets)
+
+    def all_of_it(params):
+        product = jax.jvp(jax.grad(loss), (params,), (direction,))
+        return loss(params), *product
+
+    found = {}
+    for platform in ("cpu", "gpu"):
+        # What this machine is told of its platform; it goes on computing where it is.
+        monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
+        own = jax.jit(model.init)(jax.random.key(1), tokens)
+        assert jax.tree.all(jax.tree.map(np.array_equal, own, params))
+        found[platform] = all_of_it(params)
+        scattered = "scatter" in str(jax.make_jaxpr(lambda params: all_of_it(params))(params))
+        assert scattered == (platform == "cpu")
+    for own, expected in zip(*map(jax.tree.leaves, found.values()), strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_both_convolutions_are_one_function():
     key = jax.random.key(2)
     images = jax.random.normal(key, (3, 8, 6, 4), jnp.float32)

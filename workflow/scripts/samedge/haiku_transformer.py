@@ -64,12 +64,25 @@ class LanguageModel(hk.Module):
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Map characters ``(n, T)`` to logits ``(n, T, vocabulary)``."""
         initializer = hk.initializers.TruncatedNormal(0.02)
-        embedded = hk.Embed(self.vocabulary, self.model_size, w_init=initializer)(tokens)
+        embed = hk.Embed(self.vocabulary, self.model_size, w_init=initializer)
+        embedded = _look_up(embed, tokens)
         positions = hk.get_parameter(
             "positional_embeddings", (self.sequence_length, self.model_size), init=initializer
         )
         hidden = self.body(embedded + positions[None], tokens != PADDING)
         return hk.Linear(self.vocabulary)(hidden)
+
+
+def _look_up(embed: hk.Embed, tokens: jax.Array) -> jax.Array:
+    """Return the embeddings of tokens, in the formulation that is fast on the platform.
+
+    The derivative of indexing is a scatter, which a GPU does one index after the other where its
+    operations are to be deterministic; that of a product with one-hot rows is a product.
+    """
+    if jax.default_backend() == "cpu":
+        return embed(tokens)
+    rows = embed.embeddings
+    return jax.nn.one_hot(tokens, embed.vocab_size, dtype=rows.dtype) @ rows
 
 
 def _layer_norm(x: jax.Array) -> jax.Array:

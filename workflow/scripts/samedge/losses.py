@@ -33,7 +33,13 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 def character_losses(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return each window's summed negative log-likelihood (nats) and its unmasked characters."""
     unmasked = (targets != PADDING).astype(logits.dtype)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    if jax.default_backend() == "cpu":
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    else:
+        # The derivative of picking a logit by its index is a scatter, which a GPU does one index
+        # after the other where its operations are to be deterministic.
+        labels = jax.nn.one_hot(targets, logits.shape[-1], dtype=logits.dtype)
+        losses = optax.softmax_cross_entropy(logits, labels)
     return jnp.sum(losses * unmasked, axis=-1), jnp.sum(unmasked, axis=-1)
 
 
