@@ -1,10 +1,15 @@
 r"""The edges of stability in closed form, for gradient descent and for SAM.
 
-On a quadratic with Hessian eigenvalue :math:`\lambda`, one step multiplies the component of the
-gradient along the eigenvector by :math:`1 - \eta\lambda` under gradient descent, and by
-:math:`1 - \eta\lambda(1 + \rho\lambda/\lVert g\rVert)` under SAM, where only
-:math:`\lVert g\rVert` changes from step to step. The edge is the :math:`\lambda` at which the
-factor is :math:`-1` (Long & Bartlett 2024, Section 2 and Proposition 2).
+They are about one step on a quadratic with gradient :math:`g` and Hessian :math:`H`, whose
+eigenvalues are :math:`\lambda_i` and whose eigenvectors are :math:`v_i`. A step of SAM changes the
+loss by
+
+.. math:: -\eta\sum_i (v_i\cdot g)^2 c_i\left(1 - \tfrac12\eta c_i\lambda_i\right),
+          \qquad c_i = 1 + \rho\lambda_i/\lVert g\rVert
+
+(Long & Bartlett 2024, equation 2; :math:`c_i = 1` under gradient descent). An edge is the
+eigenvalue above which a term raises the loss, the bound on negative curvature the one below which
+it does.
 
 The functions take numbers or arrays (NumPy or JAX), which broadcast.
 """
@@ -12,6 +17,8 @@ The functions take numbers or arrays (NumPy or JAX), which broadcast.
 
 def gd_edge(eta):
     """Return the edge of gradient descent, ``2/eta`` (in units of curvature).
+
+    A step lowers the loss of any quadratic whose Hessian's operator norm is below it.
 
     Source: Cohen et al. 2021; Proposition 1 of Long & Bartlett 2024.
     """
@@ -21,7 +28,11 @@ def gd_edge(eta):
 def sam_edge(gradient_norm, eta, rho):
     r"""Return the SAM edge, the positive root of :math:`\eta\lambda(1+\rho\lambda/\|g\|) = 2`.
 
-    The paper (Proposition 2) writes it as
+    A step lowers the loss of any quadratic whose Hessian has no negative eigenvalue and an operator
+    norm below it (Proposition 2 of the paper), and of any whose eigenvalues are above
+    :func:`negative_curvature_bound` and below it (Proposition 3).
+
+    The paper writes it as
     :math:`\frac{\|g\|}{2\rho}\left(\sqrt{1 + 8\rho/(\eta\|g\|)} - 1\right)`. Multiplied by the
     conjugate root this is :math:`4 / (\eta (1 + \sqrt{1 + 8\rho/(\eta\|g\|)}))`, which cancels
     nowhere and equals ``2/eta`` at ``rho = 0`` without a branch.
@@ -36,6 +47,22 @@ def sam_edge(gradient_norm, eta, rho):
         Radius of the perturbation, >= 0.
     """
     return 4.0 / (eta * (1.0 + (1.0 + 8.0 * rho / (eta * gradient_norm)) ** 0.5))
+
+
+def negative_curvature_bound(gradient_norm, rho):
+    r"""Return the eigenvalue :math:`-\|g\|/\rho` down to which no term of a step raises the loss.
+
+    At it :math:`c_i` is zero (Proposition 3 of Long & Bartlett 2024). Below it SAM
+    steps uphill along the eigenvector.
+
+    Parameters
+    ----------
+    gradient_norm
+        Norm of the loss gradient at the parameters, >= 0.
+    rho
+        Radius of the perturbation, > 0: gradient descent has no such bound.
+    """
+    return -gradient_norm / rho
 
 
 def unnormalized_sam_edge(eta, rho):
