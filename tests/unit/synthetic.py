@@ -163,28 +163,31 @@ def paper_like(task: str, eta: float, rho: float, seed: int, t: np.ndarray) -> d
     ``t`` is the share of the run that is done at each check, from 0 to 1.
     """
     etas = [float(label) for label in GRIDS[task][0]]
-    largest, smallest = eta == max(etas), eta == min(etas)
+    upper, lower = eta >= etas[-(len(etas) // 2)], eta < etas[len(etas) // 2]
+    gd_at_edge = upper if task == "cifar10" else eta == max(etas)
     gd_edge = 2 / eta
     level = {"mnist": 10, "cifar10": 50, "tiny_shakespeare": 10}[task]
     edge = gd_edge * (1 - 0.3 * t) / level if rho else gd_edge + 0 * t
     wobble = 1 + 0.01 * np.sin(40 * t + seed)
-    top = edge * (1.02 if rho or largest else 0.6) * wobble
+    top = edge * (1.02 if rho or gd_at_edge else 0.6) * wobble
     text = task == "tiny_shakespeare"
     delay = 1.2 if text and rho else 1.0
     loss = 2 + 2 * np.exp(-9 * t / delay) if text else 0.1 * np.exp(-5 * t)
-    if task == "cifar10" and rho and eta >= sorted(etas)[-2]:
+    if task == "cifar10" and rho and upper:
         loss = loss * np.exp(-t)
-    gain = -0.1 if text and smallest else 0.2
+    gain = -0.1 if text and lower else 0.2
+    aligned = 0.6 if task == "cifar10" and upper else 0.5
+    norm = 2 * np.exp(-2 * t)
     return {
         "training_loss": loss * (1 + 0.001 * seed),
-        "gradient_norm": 2 * np.exp(-2 * t),
+        "gradient_norm": norm,
         "sam_gradient_norm": 3 * np.exp(-2 * t),
         "sam_edge": edge,
         "eigenvalue": top[:, None] * [1, 0.98, 0.95],
         "largest_eigenvalue": top,
-        "smallest_eigenvalue": -0.05 * top,
-        "gradient_alignment": 0.5 + 0 * t,
-        "sam_gradient_alignment": 0.5 + gain + 0 * t,
+        "smallest_eigenvalue": -0.3 * norm / rho if rho else -0.05 * top,
+        "gradient_alignment": aligned + 0 * t,
+        "sam_gradient_alignment": aligned + gain + 0 * t,
     }
 
 

@@ -40,27 +40,50 @@ def scaled(factor):
 # What breaks each claim, and nothing that is meant to: curves of every run.
 VIOLATIONS = {
     "gd_at_edge_at_largest_eta": {"eigenvalue": scaled(lambda eta, rho: 1 if rho else 0.5)},
+    "gd_reaches_edge_at_larger_eta": {
+        "eigenvalue": scaled(lambda eta, rho: 0.5 if eta == 0.003 else 1)
+    },
     "gd_below_edge_at_smallest_eta": {"eigenvalue": scaled(lambda eta, rho: 1 if rho else 1.6)},
     "sam_tracks_edge": {"eigenvalue": scaled(lambda eta, rho: 0.6 if rho else 1)},
+    "sam_tracks_edge_at_many_eta_and_rho": {
+        "eigenvalue": scaled(lambda eta, rho: 0.6 if rho else 1)
+    },
     "sam_at_edge_at_more_eta": {"eigenvalue": scaled(lambda eta, rho: 0.6 if rho else 1)},
+    "sam_at_edge_where_gd_is_not": {
+        "eigenvalue": scaled(lambda eta, rho: 0.6 if rho and eta < 0.003 else 1)
+    },
+    "sam_edge_far_below_gd_edge_early": {
+        "sam_edge": lambda old, eta, rho, t: np.where(t < 0.25, 2 / eta, old)
+    },
     "sam_order_below_gd": {"eigenvalue": scaled(lambda eta, rho: 4 if rho else 1)},
     "sam_orders_below_gd_edge": {"eigenvalue": scaled(lambda eta, rho: 4 if rho else 1)},
     "sam_well_below_sgd": {"eigenvalue": scaled(lambda eta, rho: 6 if rho else 1)},
+    "sam_flatter_early": {
+        "eigenvalue": lambda old, eta, rho, t: (
+            old * np.where((t < 0.25) & (rho > 0), 50, 1)[:, None]
+        )
+    },
+    "sam_minima_wider": {"eigenvalue": scaled(lambda eta, rho: 60 if rho else 1)},
+    "edge_tends_to_fall": {"sam_edge": lambda old, eta, rho, t: old * np.exp(t)},
     "edge_falls_with_gradient": {"gradient_norm": lambda old, eta, rho, t: 1 + t},
     "sam_flat_while_loss_high": {
         "eigenvalue": lambda old, eta, rho, t: old * np.where((t < 0.7) & (rho > 0), 20, 1)[:, None]
     },
     "top_three_close": {"eigenvalue": lambda old, eta, rho, t: old * [1, 0.9, 0.5]},
     "loss_like_gd": {"training_loss": scaled(lambda eta, rho: 3 if rho else 1)},
+    "loss_not_sacrificed": {"training_loss": scaled(lambda eta, rho: 6 if rho else 1)},
     "loss_better_at_larger_eta": {"training_loss": scaled(lambda eta, rho: 4 if rho else 1)},
     "loss_later_than_sgd": {"training_loss": lambda old, eta, rho, t: 2 + 2 * np.exp(-9 * t)},
     "loss_similar_to_sgd": {"training_loss": lambda old, eta, rho, t: old + (t > 0.5) * (rho > 0)},
     "gradients_align": {"gradient_alignment": scaled(lambda eta, rho: 0.1)},
+    "alignment_stronger_at_larger_eta": {
+        "sam_gradient_alignment": scaled(lambda eta, rho: 0.8 if eta >= 0.003 else 1)
+    },
     "sam_gradient_aligns_more": {"sam_gradient_alignment": scaled(lambda eta, rho: 0.5)},
-    "sam_gradient_aligns_more_at_largest_eta": {
+    "sam_gradient_aligns_more_at_larger_eta": {
         "sam_gradient_alignment": scaled(lambda eta, rho: 0.5)
     },
-    "sam_gradient_aligns_less_at_smallest_eta": {
+    "sam_gradient_aligns_less_at_smaller_eta": {
         "sam_gradient_alignment": scaled(lambda eta, rho: 2)
     },
     "sgd_partly_at_edge": {"eigenvalue": scaled(lambda eta, rho: 1 if rho else 0.5)},
@@ -96,6 +119,14 @@ def test_the_formula_is_judged_without_a_cube(monkeypatch):
     assert judge(claim, FORMULA, None, "0").verdict == HOLDS
     monkeypatch.setattr("samedge.claims.edge_ratio", lambda alpha: alpha / (1 + alpha))
     assert judge(claim, FORMULA, None, "0").verdict == FAILS
+
+
+def test_every_combination_is_of_every_radius_that_is_not_zero():
+    claim = CLAIMS["sam_tracks_edge_at_many_eta_and_rho"]
+    off = changed(eigenvalue=scaled(lambda eta, rho: 0.6 if rho == 0.3 and eta < 0.1 else 1))
+    judged = judge(claim, "mnist", made_cube(rho=("0", "0.1", "0.3"), curves=off), "0.1")
+    assert judged.effect == pytest.approx(5 / 6)
+    assert "the runs with every ρ > 0 and every η" in claim.definition
 
 
 def test_seeds_that_disagree_are_mixed():
@@ -136,6 +167,12 @@ def test_a_run_that_diverged_is_named_and_counts_as_off_the_edge():
         ("loss_like_gd", "mnist", {"rho": ("0.1",)}, "no runs with ρ = 0 beside it; add 0 to"),
         ("sgd_partly_at_edge", "tiny_shakespeare", {"rho": ("0.3",)}, "no runs with ρ = 0; add"),
         ("gd_at_edge_at_largest_eta", "mnist", {"eta": ("0.3",)}, "one η alone; give tasks.mnist"),
+        (
+            "sam_tracks_edge_at_many_eta_and_rho",
+            "mnist",
+            {"rho": ("0",)},
+            "no runs with ρ > 0; add",
+        ),
         ("top_three_close", "mnist", {"checks": 3}, "raise checks.count"),
         (
             "top_three_close",
@@ -183,7 +220,7 @@ def test_the_table_refers_to_what_there_is():
             'statistic = "edge_ration"',
             "statistic is 'edge_ration'; did you mean 'edge_ratio'",
         ),
-        ('rho = "zero"', 'rho = "none"', "rho is 'none'.*known: all, figure, zero"),
+        ('rho = "zero"', 'rho = "none"', "rho is 'none'.*known: all, figure, sam, zero"),
         ("holds = { at_least", "holds = { atleast", "holds must have some of at_least"),
         ('over = "median"', 'ower = "median"', "missing or unknown: over, ower"),
         ("[gd_at", "gd_at", "not a table of claims"),

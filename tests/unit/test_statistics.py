@@ -1,12 +1,13 @@
 """Statistics of runs on cubes whose answers are known."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 
 from samedge import variables
-from samedge.statistics import STATISTICS, WIDTH, chance_alignment
+from samedge.statistics import STATISTICS, WIDTH, chance_alignment, negative_curvature_ratio
 from synthetic import made_cube, paper_like
 
 
@@ -190,11 +191,74 @@ def test_alignment_is_that_of_the_gradient_that_aligns_less():
     assert math.isnan(value(without, "alignment_over_chance"))
 
 
-def test_the_negative_share_leaves_early_training_out():
-    cube = one_run(
-        smallest_eigenvalue=lambda t: np.where(t < 0.25, -50.0, -2.0),
-        eigenvalue=lambda t: (8 + 0 * t)[:, None] * [1, 0.9, 0.8],
-    )
-    assert value(cube, "negative_share") == pytest.approx(0.25)
+def test_negative_curvature_is_held_against_the_bound_of_proposition_3():
+    # The bound is -‖g‖/ρ = -20; the first quarter, checks 0 to 4, does not count.
+    def smallest(t):
+        place = np.round(20 * t).astype(int)
+        return np.where(place < 5, -500.0, np.where(place >= 17, -30.0, -5.0))
+
+    cube = one_run(smallest_eigenvalue=smallest, gradient_norm=lambda t: 2 + 0 * t)
+    ratio = negative_curvature_ratio(cube)[0, 0, 0]
+    np.testing.assert_allclose(ratio, [25] * 5 + [0.25] * 12 + [1.5] * 4)
+    assert value(cube, "negative_curvature") == pytest.approx(0.25)
+    assert value(cube, "negative_curvature_allowed") == 12 / 16
     positive = one_run(smallest_eigenvalue=lambda t: 1 + t)
-    assert value(positive, "negative_share") == 0
+    assert value(positive, "negative_curvature") < 0
+    assert value(positive, "negative_curvature_allowed") == 1
+
+
+def test_gradient_descent_has_no_bound_on_negative_curvature():
+    cube = made_cube(curves=curves(smallest_eigenvalue=lambda *run: -1e9 + 0 * run[-1]))
+    assert (of(cube, "negative_curvature")[:, 0] == 0).all()
+    assert (of(cube, "negative_curvature_allowed")[:, 0] == 1).all()
+    assert (of(cube, "negative_curvature_allowed")[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize(("gradient", "ratio"), [(-3.0, math.inf), (0.0, math.nan)])
+def test_without_a_gradient_no_negative_curvature_is_allowed(gradient, ratio):
+    cube = one_run(smallest_eigenvalue=lambda t: gradient + 0 * t, gradient_norm=lambda t: 0 * t)
+    np.testing.assert_equal(negative_curvature_ratio(cube), np.full((1, 1, 1, 21), ratio))
+
+
+@pytest.mark.parametrize(("rule", "ratio"), [("unnormalized_sam", 0.4), ("my_rule", math.nan)])
+def test_the_bound_on_negative_curvature_is_that_of_the_update_rule(rule, ratio):
+    cube = one_run(smallest_eigenvalue=lambda t: -4 + 0 * t, gradient_norm=lambda t: 2 + 0 * t)
+    own = json.loads(cube.attrs["settings"])
+    own["update"]["name"] = rule
+    cube = cube.assign_attrs(settings=json.dumps(own))
+    np.testing.assert_allclose(value(cube, "negative_curvature"), ratio)
+    assert math.isnan(value(cube, "negative_curvature_allowed")) == math.isnan(ratio)
+
+
+def test_early_training_is_the_first_quarter():
+    # Checks 0 to 4 of 0 to 20: the edge is a fifth of 2/η = 20 there, and then what it may be.
+    cube = one_run(sam_edge=lambda t: np.where(t < 0.25, 4.0, 19.0))
+    assert value(cube, "early_edge_fraction") == pytest.approx(0.2)
+    assert value(cube, "edge_kept") == pytest.approx(19 / 4)
+    # The first check, at which all runs are one, is left out.
+    early = curves(
+        eigenvalue=spectrum(
+            lambda eta, rho, seed, t: np.where((rho > 0) & (t > 0) & (t < 0.25), 2.0, 10.0)
+        )
+    )
+    np.testing.assert_allclose(of(made_cube(curves=early), "early_gd_sharpness_over_sam")[:, 1], 5)
+    np.testing.assert_allclose(
+        of(made_cube(curves=early, checks=5), "early_gd_sharpness_over_sam"), np.nan
+    )
+    alone = made_cube(rho=("0.1",), curves=early)
+    assert np.isnan(of(alone, "early_gd_sharpness_over_sam")).all()
+
+
+def test_alignment_is_compared_with_that_at_the_lower_half_of_eta():
+    def curve(low, high):
+        return lambda eta, rho, seed, t: {0.0003: low, 0.001: 0.3}.get(eta, high) + 0 * t
+
+    cube = made_cube(
+        "cifar10",
+        curves=curves(gradient_alignment=curve(0.1, 0.5), sam_gradient_alignment=curve(0.5, 0.6)),
+    )
+    # Medians of the lower half: 0.2 and 0.4, so that the upper half gains 0.3 and 0.2.
+    np.testing.assert_allclose(of(cube, "alignment_over_smaller_eta")[2:], 0.2)
+    cube["status"][0] = variables.DIVERGED
+    np.testing.assert_allclose(of(cube, "alignment_over_smaller_eta")[2:], 0.2)
+    assert np.isnan(of(one_run(), "alignment_over_smaller_eta")).all()

@@ -27,11 +27,12 @@ FORMULAS = {
 ETAS = {
     "all": lambda count: slice(None),
     "smallest": lambda count: slice(0, 1),
+    "smaller": lambda count: slice(0, count // 2 or count),
     "largest": lambda count: slice(count - 1, None),
     "larger": lambda count: slice(-(count // 2) or count, None),
 }
 OVER = {"median": np.median, "min": np.min, "max": np.max, "sum": np.sum, "mean": np.mean}
-RHO = ("zero", "figure", "all")
+RHO = ("zero", "figure", "sam", "all")
 # What a range may say of an effect, and how messages spell it.
 BOUNDS = {
     "at_least": (lambda effect, bound: effect >= bound, "≥"),
@@ -63,7 +64,12 @@ class Claim:
         """How the effect of a seed is computed, in words."""
         if not self.tasks:
             return FORMULAS[self.statistic][0]
-        radius = {"zero": "ρ = 0", "figure": "the ρ of the figures", "all": "every ρ"}[self.rho]
+        radius = {
+            "zero": "ρ = 0",
+            "figure": "the ρ of the figures",
+            "sam": "every ρ > 0",
+            "all": "every ρ",
+        }[self.rho]
         etas = "every η" if self.eta == "all" else f"the {self.eta} η"
         definition = STATISTICS[self.statistic].definition
         return f"{self.over} over the runs with {radius} and {etas} of: {definition}"

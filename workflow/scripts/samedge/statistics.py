@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from samedge.edge import negative_curvature_bound
+from samedge.records import settings_of
 from samedge.registry import Registry
 from samedge.variables import COMPLETED, MISSING
 
@@ -76,6 +78,34 @@ def ratio_to_edge(cube: xr.Dataset) -> np.ndarray:
 def sharpness(cube: xr.Dataset) -> np.ndarray:
     """Return the operator norm |lambda_1| at every check; (eta, rho, seed, check)."""
     return np.abs(cube["eigenvalue"].values[..., 0])
+
+
+def largest_over_edge(cube: xr.Dataset) -> np.ndarray:
+    """Return lambda_max / edge at every check of a cube or of one of its runs.
+
+    At most 1 is what Proposition 3 of the paper asks of positive eigenvalues.
+    """
+    return (cube["largest_eigenvalue"] / cube["sam_edge"]).values
+
+
+def negative_curvature_ratio(cube: xr.Dataset) -> np.ndarray:
+    r"""Return :math:`-\lambda_{\min}\rho/\lVert g\rVert` at every check of a cube or of one run.
+
+    At most 1 is what Proposition 3 of the paper asks of negative eigenvalues; below 0 there is
+    none. Without SAM's normalisation :math:`\lVert g\rVert` drops out. Of another update rule no
+    such bound is known: NaN.
+    """
+    norms = {"sam": cube["gradient_norm"], "unnormalized_sam": 1.0}
+    norm = norms.get(settings_of(cube)["update"]["name"], math.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (cube["smallest_eigenvalue"] / negative_curvature_bound(norm, cube["rho"])).values
+
+
+#: What Proposition 3 wants to be at most 1, by the name that pages and figures have for it.
+BOUNDED = {
+    "largest_over_edge": largest_over_edge,
+    "negative_curvature_ratio": negative_curvature_ratio,
+}
 
 
 def chance_alignment(parameters: float | np.ndarray) -> float | np.ndarray:
@@ -147,6 +177,25 @@ def gd_edge_over_sharpness(cube: xr.Dataset) -> np.ndarray:
     return cube["gd_edge"].values[:, None, None] / late_sharpness(cube)
 
 
+@statistic("early_edge_fraction", "median over the first quarter of the steps of the edge over 2/η")
+def early_edge_fraction(cube: xr.Dataset) -> np.ndarray:
+    """Return how low the edge is early in training: 1 is the edge of gradient descent."""
+    fraction = cube["sam_edge"].values / cube["gd_edge"].values[:, None, None, None]
+    return _median(fraction, ~late(cube, EARLY), fewest=1)
+
+
+@statistic(
+    "early_gd_sharpness_over_sam",
+    "median over the checks in the first quarter of the steps, but for the first, of |λ1| of ρ = 0 "
+    "over that of the run, at the same η and step",
+)
+def early_gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
+    """Return how many times lower SAM's operator norm is than gradient descent's early on."""
+    curvature, step = sharpness(cube), cube["step"].values
+    compared = ~late(cube, EARLY) & (step > 0) & (step == _of_gd(cube, step))
+    return _median(_of_gd(cube, curvature) / curvature, compared, fewest=1)
+
+
 @statistic("at_edge_more_than_gd", "at_edge of the run less that of ρ = 0 at the same η")
 def at_edge_more_than_gd(cube: xr.Dataset) -> np.ndarray:
     """Return 1 where SAM is at its edge and gradient descent is not, -1 for the reverse, else 0."""
@@ -161,12 +210,16 @@ def at_edge_more_than_gd(cube: xr.Dataset) -> np.ndarray:
 )
 def edge_and_gradient_kept(cube: xr.Dataset) -> np.ndarray:
     """Return below 1 for a run in which both the gradient norm and the edge have fallen."""
-    first, last = ~late(cube, EARLY), late(cube, 1 - EARLY)
-    ratios = []
-    for name in ("sam_edge", "gradient_norm"):
-        values = cube[name].values
-        ratios.append(_median(values, last, fewest=1) / _median(values, first, fewest=1))
-    return np.maximum(*ratios)
+    return np.maximum(_kept(cube, "sam_edge"), _kept(cube, "gradient_norm"))
+
+
+@statistic(
+    "edge_kept",
+    "median of the edge over the last quarter of the steps, over that over the first quarter",
+)
+def edge_kept(cube: xr.Dataset) -> np.ndarray:
+    """Return below 1 for a run whose edge has fallen."""
+    return _kept(cube, "sam_edge")
 
 
 @statistic(
@@ -263,13 +316,48 @@ def alignment_gain(cube: xr.Dataset) -> np.ndarray:
 
 
 @statistic(
-    "negative_share",
-    "median of max(0, -λ_min) / |λ1| over the checks after the first quarter of the steps",
+    "alignment_over_smaller_eta",
+    "late median of the alignment less its median over the lower half of η at the same ρ, for the "
+    "gradient or the SAM gradient, whichever gives less",
 )
-def negative_share(cube: xr.Dataset) -> np.ndarray:
-    """Return how large the most negative eigenvalue is beside the operator norm."""
-    negative = np.maximum(0, -cube["smallest_eigenvalue"].values)
-    return _median(negative / sharpness(cube), late(cube, EARLY))
+def alignment_over_smaller_eta(cube: xr.Dataset) -> np.ndarray:
+    """Return how much more both gradients align with the principal direction than at smaller eta.
+
+    NaN with one eta alone.
+    """
+    gains = []
+    for name in ("gradient_alignment", "sam_gradient_alignment"):
+        aligned = _late_median(cube, cube[name].values)
+        aligned = np.where(cube["status"].values == COMPLETED, aligned, np.nan)
+        smaller = aligned[: cube.sizes["eta"] // 2]
+        gains.append(aligned - _median(np.moveaxis(smaller, 0, -1), np.True_, fewest=1))
+    return np.minimum(*gains)
+
+
+@statistic(
+    "negative_curvature",
+    "median of -λ_min ρ/‖g‖ over the checks after the first quarter of the steps",
+)
+def negative_curvature(cube: xr.Dataset) -> np.ndarray:
+    """Return how near the most negative eigenvalue is to Proposition 3's bound: 1 is at it."""
+    return _median(negative_curvature_ratio(cube), late(cube, EARLY))
+
+
+@statistic(
+    "negative_curvature_allowed",
+    "share of the checks after the first quarter of the steps with -λ_min ρ/‖g‖ at most 1",
+)
+def negative_curvature_allowed(cube: xr.Dataset) -> np.ndarray:
+    """Return at what share of checks no eigenvalue is below Proposition 3's bound, from 0 to 1."""
+    ratio = negative_curvature_ratio(cube)
+    return _share(ratio <= 1, late(cube, EARLY) & ~np.isnan(ratio))
+
+
+def _kept(cube: xr.Dataset, name: str) -> np.ndarray:
+    """Return a variable's median over the last quarter of the steps over that of the first."""
+    values = cube[name].values
+    first = _median(values, ~late(cube, EARLY), fewest=1)
+    return _median(values, late(cube, 1 - EARLY), fewest=1) / first
 
 
 def _of_gd(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
@@ -304,10 +392,13 @@ def _first_crossing(step: np.ndarray, loss: np.ndarray, level: np.ndarray) -> np
 
 def _share_near(cube: xr.Dataset, width: float) -> np.ndarray:
     """Return the share of the late checks within a relative width of the edge."""
-    chosen = late(cube)
-    near = chosen & (np.abs(ratio_to_edge(cube) - 1) <= width)
+    return _share(np.abs(ratio_to_edge(cube) - 1) <= width, late(cube))
+
+
+def _share(found: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return the share of the chosen checks, NaN where these are fewer than :data:`FEWEST`."""
     count = chosen.sum(axis=-1)
-    return np.where(count >= FEWEST, near.sum(axis=-1) / np.maximum(count, 1), np.nan)
+    return np.where(count >= FEWEST, (chosen & found).sum(axis=-1) / np.maximum(count, 1), np.nan)
 
 
 def _late_median(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:

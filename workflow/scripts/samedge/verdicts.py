@@ -171,7 +171,11 @@ def _selected(
         raise UntestableError(f"the experiment has no task '{task}'; add it to tasks")
     radii = cube["rho"].values
     rhos = np.arange(len(radii))
-    if claim.rho != "all":
+    if claim.rho == "sam":
+        rhos = np.flatnonzero(radii > 0)
+        if not rhos.size:
+            raise UntestableError(f"there are no runs with ρ > 0; add one to tasks.{task}.rho")
+    elif claim.rho != "all":
         wanted = 0.0 if claim.rho == "zero" else float(figure_rho)
         rhos = np.flatnonzero(np.isclose(radii, wanted, rtol=1e-12, atol=0))
         if not rhos.size or (claim.rho == "figure" and wanted == 0):
