@@ -15,7 +15,7 @@ from synthetic import grid_settings, run_settings, write_runs
 from tests.browser.chromium import PHONE
 
 OWN = 'my <b>own</b> "task"'
-PANELS = ("eigenvalues", "loss", "alignment")
+PANELS = ("eigenvalues", "bounds", "loss", "alignment")
 #: Diverged with checks, and of every seed before the first check; missing.
 DIVERGED = {
     "eta0.3_rho0.1_seed0": 220,
@@ -97,6 +97,11 @@ def assert_shown(page, run, x="step"):
             **{name: np.abs(run["eigenvalue"][:, rank]) for rank, name in enumerate(names)},
             "SAM edge": run["sam_edge"],
             "2/η": np.full(run.sizes["check"], float(run["gd_edge"])),
+        },
+        "bounds": {
+            "λ_max / SAM edge": np.maximum(0, run["largest_eigenvalue"] / run["sam_edge"]),
+            "−λ_min ρ/‖g‖": -run["smallest_eigenvalue"] * run["rho"] / run["gradient_norm"],
+            "bound": np.ones(run.sizes["check"]),
         },
         "loss": {"training loss": run["training_loss"]},
         "alignment": {
@@ -243,6 +248,8 @@ def test_hovering_shows_the_values_of_the_check_in_all_panels(page, cubes, panel
         "|λ₃|": abs(float(run["eigenvalue"][at, 2])),
         "SAM edge": float(run["sam_edge"][at]),
         "2/η": float(run["gd_edge"]),
+        "λ_max / SAM edge": float(run["largest_eigenvalue"][at] / run["sam_edge"][at]),
+        "−λ_min ρ/‖g‖": float(-run["smallest_eigenvalue"][at] * 0.1 / run["gradient_norm"][at]),
         "training loss": float(run["training_loss"][at]),
         "gradient": float(run["gradient_alignment"][at]),
         "SAM gradient": float(run["sam_gradient_alignment"][at]),
@@ -269,7 +276,7 @@ def test_hovering_shows_the_values_of_the_check_in_all_panels(page, cubes, panel
 
 def test_zooming_one_panel_zooms_all_and_a_double_click_resets(page, cubes):
     whole = ranges(page)
-    assert whole[0] == whole[1] == whole[2]
+    assert whole == [whole[0]] * len(PANELS)
     (left, y), (right, _) = (place_of(page, "loss", check) for check in (10, 20))
     page.mouse.move(left, y)
     page.mouse.down()
@@ -279,7 +286,7 @@ def test_zooming_one_panel_zooms_all_and_a_double_click_resets(page, cubes):
         f"document.getElementById('plot-alignment').layout.xaxis.range[0] > {whole[0][0] + 50}"
     )
     zoomed = ranges(page)
-    assert zoomed == [zoomed[0]] * 3
+    assert zoomed == [zoomed[0]] * len(PANELS)
     assert zoomed[0] == pytest.approx([100, 200], abs=3)
     # The vertical axis fits what is seen.
     low, top = ranges(page, "yaxis")[1]
@@ -290,7 +297,7 @@ def test_zooming_one_panel_zooms_all_and_a_double_click_resets(page, cubes):
         "Plotly.relayout('plot-eigenvalues', {'xaxis.range[0]': 50, 'xaxis.range[1]': 300})"
     )
     page.wait_for_function("document.getElementById('plot-loss').layout.xaxis.range[1] === 300")
-    assert ranges(page) == [[50, 300]] * 3
+    assert ranges(page) == [[50, 300]] * len(PANELS)
     page.mouse.dblclick(*place_of(page, "alignment", 20))
     page.wait_for_function(
         f"document.getElementById('plot-loss').layout.xaxis.range[1] === {whole[0][1]}"
@@ -464,7 +471,7 @@ def test_a_phone_scrolls_down_only_and_a_tap_leads_to_the_run(open_page, path, c
     page.locator("#plot-loss").scroll_into_view_if_needed()
     page.locator("#plot-loss .nsewdrag").tap()  # in the middle
     expect(page.locator("#check-label")).to_have_text("Check 21 of 41: step 200")
-    expect(page.locator(".hoverlayer .legendtext")).to_have_count(8)
+    expect(page.locator(".hoverlayer .legendtext")).to_have_count(10)
     for panel in PANELS:
         inner = page.locator(f"#plot-{panel} .main-svg").first.bounding_box()
         assert inner["x"] + inner["width"] <= PHONE[0]

@@ -11,7 +11,7 @@ import pytest
 import write_explorer
 from samedge import collecting, explorer, panels, records
 from samedge.errors import UserError
-from samedge.statistics import STATISTICS
+from samedge.statistics import BOUNDED, STATISTICS
 from synthetic import grid_settings, write_runs
 
 DIVERGED, MISSING = "eta0.3_rho0.1_seed7", "eta0.03_rho0_seed0"
@@ -64,6 +64,10 @@ def test_every_run_of_the_page_is_that_of_the_cube(cube, text):
         np.testing.assert_array_equal(run["checks"]["step"], there["step"])
         for name in explorer.PER_CHECK:
             np.testing.assert_allclose(numbers(run["checks"][name]), there[name], rtol=5e-5)
+        for name, compute in BOUNDED.items():
+            np.testing.assert_allclose(
+                numbers(run["checks"][name]), compute(there), rtol=5e-5, atol=0
+            )
         for name in explorer.PER_RANK:
             np.testing.assert_allclose(
                 numbers(run["checks"][name]).reshape(3, -1), there[name].T, rtol=5e-5
@@ -108,7 +112,7 @@ def test_a_page_of_too_many_numbers_has_fewer_checks_of_each_run_from_first_to_l
     cube, monkeypatch
 ):
     whole = data_of(explorer.page([cube]))["tasks"][0]
-    numbers_of_a_check = len(explorer.PER_CHECK) + 3 * len(explorer.PER_RANK)
+    numbers_of_a_check = len(explorer.PER_CHECK) + len(BOUNDED) + 3 * len(explorer.PER_RANK)
     monkeypatch.setattr(explorer, "MOST_NUMBERS", 5 * numbers_of_a_check * cube["status"].size)
     (task,) = data_of(explorer.page([cube]))["tasks"]
     assert ["Checks", "5 of 41 of a run are shown"] in task["facts"]

@@ -290,7 +290,7 @@ def test_the_supplement_has_every_run_that_did_not_diverge_and_no_other(damaged,
 
 def test_a_page_of_the_supplement_shows_what_its_run_measured(cube):
     run = dict(supplement.completed_runs(cube))["eta0.1_rho0.1_seed0"]
-    whole, zoom, ends, loss, alignment, norms = supplement.run_page(run, "step").axes
+    whole, zoom, ends, bounds, loss, alignment, norms = supplement.run_page(run, "step").axes
     assert "gd_edge" in lines(whole) and "gd_edge" not in lines(zoom)
     for ax, label, name in (
         (ends, "smallest eigenvalue", "smallest_eigenvalue"),
@@ -301,6 +301,25 @@ def test_a_page_of_the_supplement_shows_what_its_run_measured(cube):
     ):
         np.testing.assert_array_equal(lines(ax)[label].get_ydata(), run[name])
         np.testing.assert_array_equal(lines(ax)[label].get_xdata(), run["step"])
+    top, bottom = (lines(bounds)[label].get_ydata() for _, label, _ in panels.BOUNDS)
+    np.testing.assert_allclose(top, run["largest_eigenvalue"] / run["sam_edge"])
+    np.testing.assert_allclose(bottom, -run["smallest_eigenvalue"] * 0.1 / run["gradient_norm"])
+
+
+def test_the_bounds_of_a_run_reach_from_zero_to_what_crosses_them(cube):
+    run = dict(supplement.completed_runs(cube))["eta0.1_rho0.1_seed0"].copy(deep=True)
+    run["smallest_eigenvalue"] = -30 * run["gradient_norm"]  # three times the bound
+    run["largest_eigenvalue"] = -run["sam_edge"]  # no end is positive
+    ax = supplement.run_page(run, "step").axes[3]
+    top, bottom = (lines(ax)[label].get_ydata() for _, label, _ in panels.BOUNDS)
+    assert (top == 0).all()
+    np.testing.assert_allclose(bottom, 3)
+    assert ax.get_ylim() == pytest.approx((0, 3.6))
+    assert not ax.texts
+    run["smallest_eigenvalue"][0] *= 5  # a transient
+    ax = supplement.run_page(run, "step").axes[3]
+    assert ax.get_ylim() == pytest.approx((0, 3.6))
+    assert [text.get_text() for text in ax.texts] == [r"$\uparrow$ 15"]
 
 
 @pytest.mark.parametrize(

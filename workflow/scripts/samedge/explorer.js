@@ -191,6 +191,7 @@ function showCheck(number) {
       ["SAM edge", printed(edge, 4)],
       ["2/η", printed(task().gd_edge[chosen.eta], 4)],
       ["|λ₁| / edge", printed(ratio, 4)],
+      ["−λ_min ρ/‖g‖", at("negative_curvature_ratio")],
       ["training loss", at("training_loss")],
       ["gradient alignment", at("gradient_alignment")],
       ["SAM gradient alignment", at("sam_gradient_alignment")],

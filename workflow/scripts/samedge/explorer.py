@@ -20,7 +20,7 @@ import xarray as xr
 from samedge import figures, panels, records, variables
 from samedge.collecting import ending
 from samedge.errors import UserError
-from samedge.statistics import LATE, STATISTICS
+from samedge.statistics import BOUNDED, LATE, STATISTICS
 from samedge.variables import VARIABLES
 
 HERE = Path(__file__).parent
@@ -33,8 +33,10 @@ MAPPED = {
     "share_within_25": "share at the edge",
     "first_at_edge": "first step at the edge",
     "final_loss": "final training loss",
+    "negative_curvature": "−λ_min ρ/‖g‖",
 }
-#: What the page has of every check, in the order of its tables; of PER_RANK a list for each rank.
+#: What the page has of every check, in the order of its tables, before what is computed from them
+#: (BOUNDED); of PER_RANK a list for each rank.
 PER_CHECK = (
     "step",
     "training_time",
@@ -117,7 +119,8 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
     statistics = {name: _statistic(cube, name) for name in MAPPED}
     time = panels.time_axis(cube, "training_time")
     note = figures.footnote(cube).removeprefix("Data: ")
-    shown = max(2, room // (len(PER_CHECK) + len(PER_RANK) * cube.sizes["rank"]))
+    numbers = len(PER_CHECK) + len(BOUNDED) + len(PER_RANK) * cube.sizes["rank"]
+    shown = max(2, room // numbers)
     facts = _facts(cube, settings, note)
     if shown < cube.sizes["check"]:
         facts.append(["Checks", f"{shown} of {cube.sizes['check']:,} of a run are shown"])
@@ -126,7 +129,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
         name: cube[name].values
         for name in ("status", "end_step", *PER_CHECK, *PER_RANK, *variables.TEST_METRICS)
         if name in cube
-    }
+    } | {name: compute(cube) for name, compute in BOUNDED.items()}
     return {
         "name": settings["task"],
         "eta": [str(label) for label in cube["eta_label"].values],
@@ -211,7 +214,7 @@ def _run(
         },
         "statistics": {name: rounded(values[index], NEVER) for name, values in statistics.items()},
         "checks": {
-            **{name: rounded(arrays[name][index][measured]) for name in PER_CHECK},
+            **{name: rounded(arrays[name][index][measured]) for name in (*PER_CHECK, *BOUNDED)},
             **{name: rounded(arrays[name][index][measured].T) for name in PER_RANK},
         },
     }
@@ -287,6 +290,13 @@ def _definitions(tasks: Iterable[Mapping]) -> list[list[str]]:
     found = [[words, _meaning(VARIABLES[name])] for words, name in entries]
     found += [
         ["edge", "the SAM edge, which is 2/η at ρ = 0"],
+        ["λ_max, λ_min", "algebraically largest and smallest Hessian eigenvalue"],
+        [
+            "bounds of Proposition 3",
+            "where λ_max / SAM edge and −λ_min ρ/‖g‖ are both below 1, a step of SAM lowers the "
+            "loss of the quadratic with the same gradient and Hessian",
+        ],
+        ["‖g‖", VARIABLES["gradient_norm"].long_name],
         ["late checks", f"those after the first {LATE:.0%} of a run's steps"],
     ]
     return found + [[name, STATISTICS[name].definition] for name in MAPPED]
@@ -306,7 +316,7 @@ def _styles() -> dict:
         "sam_edge": _style(panels.SAM_EDGE),
         "gd_edge": _style(panels.GD_EDGE),
         "training_loss": _style(panels.FIRST),
-        **{name: _style(style) for name, _, style in panels.ALIGNMENTS},
+        **{name: _style(style) for name, _, style in (*panels.ALIGNMENTS, *panels.BOUNDS)},
     }
 
 

@@ -28,6 +28,12 @@ const PALETTES = {
     at: (value, range) => Math.log(range.top / value) / Math.log(range.top / range.bottom),
     ends: ["highest of the task", "", "lowest"],
   },
+  negative_curvature: {
+    low: BLUE,
+    high: VERMILION,
+    at: (value) => value - 1,
+    ends: ["0 and less", "1: at the bound", "2 and more"],
+  },
 };
 
 /** Return an element with attributes and children; text becomes text, never markup. */
@@ -54,7 +60,7 @@ function printed(value, digits = 3) {
 
 /** Return a statistic in print: ratios and shares to two decimals, to be compared at a glance. */
 function printedStatistic(name, value) {
-  const fixed = ["edge_ratio", "share_within_25"].includes(name) && typeof value === "number";
+  const fixed = ["edge_ratio", "share_within_25", "negative_curvature"].includes(name) && typeof value === "number";
   return fixed ? value.toFixed(2) : printed(value);
 }
 

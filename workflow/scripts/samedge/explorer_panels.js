@@ -1,6 +1,6 @@
-// The panels of a run: three plots with one x axis between them.
+// The panels of a run: plots with one x axis between them.
 
-const PANELS = ["eigenvalues", "loss", "alignment"];
+const PANELS = ["eigenvalues", "bounds", "loss", "alignment"];
 const SUBSCRIPTS = ["₁", "₂", "₃", "₄", "₅", "₆", "₇", "₈", "₉"];
 const FONT = '-apple-system, "Segoe UI", Roboto, Arial, "Liberation Sans", sans-serif';
 const INK = "#1b1f24", GRID = "#e7ebef";
@@ -40,6 +40,15 @@ function tracesOf(panel, run, task, eta, x, styles) {
   if (panel === "loss") {
     return [line("training loss", x, checks.training_loss, styles.training_loss)];
   }
+  if (panel === "bounds") {
+    const above = (name) => checks[name].map((value) => (value === null ? null : Math.max(0, value)));
+    const bound = { color: INK, dash: "2px,3px" };
+    return [
+      line("λ_max / SAM edge", x, above("largest_over_edge"), styles.largest_over_edge),
+      line("−λ_min ρ/‖g‖", x, above("negative_curvature_ratio"), styles.negative_curvature_ratio),
+      line("bound", x, x.map(() => 1), bound, { hoverinfo: "skip", hovertemplate: null }),
+    ];
+  }
   if (panel === "alignment") {
     return [
       line("gradient", x, checks.gradient_alignment, styles.gradient_alignment),
@@ -64,6 +73,15 @@ function tracesOf(panel, run, task, eta, x, styles) {
   const sam = line("SAM edge", x, checks.sam_edge, styles.sam_edge);
   sam.line.width = 2.2;
   return [...ranks, sam, gd];
+}
+
+/** Return the y axis of the bounds, from 0 to what has settled, and the highest that it cuts off. */
+function boundsAxis(run, seen, transient) {
+  const { step, largest_over_edge: top, negative_curvature_ratio: bottom } = run.checks;
+  const late = seen.filter((check) => step[check] >= transient * step[step.length - 1]);
+  const highest = (checks) => Math.max(1, ...checks.flatMap((check) => [top[check], bottom[check]]));
+  const end = 1.2 * highest(late);
+  return { range: [0, end], nticks: 5, cut: highest(seen) > end ? highest(seen) : undefined };
 }
 
 /**
@@ -126,6 +144,7 @@ function yAxis(panel, run, gdEdge, view, transient) {
   const within = (x) => x >= first && x <= last;
   const seen = [...run.checks.step.keys()].filter((check) => within(view.at[check]));
   if (panel === "alignment") return { range: [-0.02, 1.05], tickvals: [0, 0.5, 1] };
+  if (panel === "bounds") return boundsAxis(run, seen, transient);
   if (panel === "loss") {
     const { training_loss: loss } = run.checks;
     const shown = seen.map((check) => loss[check]).filter((value) => value > 0);

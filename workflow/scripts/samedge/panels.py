@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter
 
 from samedge import variables
+from samedge.statistics import BOUNDED
 
 _PALETTE = sns.color_palette("colorblind").as_hex()
 BLUE, GREEN, VERMILION, SKY = (_PALETTE[position] for position in (0, 2, 3, 9))
@@ -38,6 +39,11 @@ GRADIENT_NORMS = (
 SPECTRUM_ENDS = (
     ("largest_eigenvalue", "largest eigenvalue", FIRST),
     ("smallest_eigenvalue", "smallest eigenvalue", SECOND),
+)
+#: What Proposition 3 asks to be at most 1, of the two ends of the spectrum.
+BOUNDS = (
+    ("largest_over_edge", r"$\lambda_\max\,/\,$SAM edge", FIRST),
+    ("negative_curvature_ratio", r"$-\lambda_\min\,\rho\,/\,\|g\|$", SECOND),
 )
 #: Checks before this fraction of a run's steps are its transient; axes are scaled on the rest.
 TRANSIENT = 0.05
@@ -211,6 +217,22 @@ def spectrum_ends(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> No
     ax.axhline(0, color="0.45", linewidth=0.7)
 
 
+def bounds(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
+    """Draw both ends of the spectrum over Proposition 3's bounds on them, from 0 up: 1 is at one.
+
+    An end of the other sign, which no bound concerns, is drawn at 0.
+    """
+    run = measured(run)
+    late = run["step"].values >= TRANSIENT * np.nanmax(run["step"].values, initial=0)
+    shares = [np.maximum(BOUNDED[name](run), 0) for name, _, _ in BOUNDS]
+    for number, (_, label, style) in enumerate(BOUNDS):
+        _line(ax, time.of(run), shares[number], style, number, label, alpha)
+    ax.axhline(1, color="0.45", linewidth=0.9, linestyle=(0, (5, 3)))
+    top = 1.2 * _finite([share[late] for share in shares]).max(initial=1.0)
+    ax.set_ylim(0, top)
+    _say_cut(ax, _finite(shares), top)
+
+
 def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool) -> None:
     """Set y limits by the edges and the settled eigenvalues; say how high a cut transient goes."""
     settled, edges, everything = [], [], []
@@ -235,19 +257,7 @@ def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool
         ax.set_ylim(max(0.7 * low.min(), 1e-4 * top), top)
     else:
         ax.set_ylim(0, top)
-    if drawn.size and drawn.max() > top:
-        ax.text(
-            0.1,
-            1.0,
-            rf"$\uparrow$ {drawn.max():.4g}",
-            transform=ax.transAxes,
-            ha="left",
-            va="top",
-            fontsize="small",
-            color="0.35",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
-            zorder=6,
-        )
+    _say_cut(ax, drawn, top)
 
 
 def note(ax: Axes, lines: list[str], empty: bool) -> None:
@@ -275,6 +285,23 @@ class PlainLogFormatter(LogFormatter):
     def __call__(self, x: float, pos: int | None = None) -> str:
         """Return the label at ``x``, "" where there is to be none."""
         return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _say_cut(ax: Axes, drawn: np.ndarray, top: float) -> None:
+    """Say how high what is drawn goes, where that is above the axis."""
+    if drawn.size and drawn.max() > top:
+        ax.text(
+            0.1,
+            1.0,
+            rf"$\uparrow$ {drawn.max():.4g}",
+            transform=ax.transAxes,
+            ha="left",
+            va="top",
+            fontsize="small",
+            color="0.35",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
+            zorder=6,
+        )
 
 
 def _log_scale(ax: Axes) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from samedge import figures, panels, records, variables
 from samedge.collecting import run_name
 
-SIZE = (9.5, 5.6)  # of a page, in inches
+SIZE = (12.4, 5.6)  # of a page, in inches
 
 
 def completed_runs(cube: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
@@ -30,14 +30,16 @@ def run_page(run: xr.Dataset, axis: str) -> Figure:
         time = panels.time_axis(run, axis)
         # All pages are alike, so that fixed margins do, at a fraction of the time.
         figure = Figure(figsize=SIZE, layout="none")
-        grid = figure.subplots(2, 3, sharex=True)
-        whole, zoom, ends, loss, alignment, norms = grid.flat
+        layout = [["whole", "whole", "zoom", "ends"], ["bounds", "loss", "alignment", "norms"]]
+        axes = figure.subplot_mosaic(layout, sharex=True)
+        whole, zoom, ends, bounds, loss, alignment, norms = axes.values()
 
         panels.eigenvalues(whole, run, time, True, figures.STRONG)
         panels.scale_eigenvalues(whole, [run], float(run["rho"]) != 0, True)
         panels.eigenvalues(zoom, run, time, False, figures.STRONG)
         panels.scale_eigenvalues(zoom, [run], False, False)
         panels.spectrum_ends(ends, run, time, figures.STRONG)
+        panels.bounds(bounds, run, time, figures.STRONG)
         panels.loss(loss, run, time, 0, "training loss", figures.STRONG)
         panels.alignments(alignment, run, time, figures.STRONG)
         panels.gradient_norms(norms, run, time, figures.STRONG)
@@ -46,13 +48,14 @@ def run_page(run: xr.Dataset, axis: str) -> Figure:
             whole: "Magnitude of the largest eigenvalues",
             zoom: "The same, scaled on the SAM edge",
             ends: "Ends of the spectrum",
+            bounds: "The same over Proposition 3's bounds",
             loss: "Training loss",
             alignment: "Alignment with the principal eigenvector",
             norms: "Norms of the gradients",
         }
         for ax, title in titles.items():
             ax.set_title(title, loc="left")
-        for ax in (whole, ends, alignment, norms):
+        for ax in (whole, ends, bounds, alignment, norms):
             entries = figures.legend_entries([ax])
             ax.legend(
                 list(entries.values()),
@@ -64,12 +67,12 @@ def run_page(run: xr.Dataset, axis: str) -> Figure:
                 frameon=True,
                 edgecolor="none",
             )
-        for ax in grid[-1]:
-            ax.set_xlabel(time.label)
+        for name in layout[-1]:
+            axes[name].set_xlabel(time.label)
         figure.suptitle(_title(run), x=0.01, ha="left")
         figure.text(0.01, 0.01, figures.footnote(run), fontsize="x-small", color="0.35")
         figure.subplots_adjust(
-            left=0.045, right=0.99, bottom=0.1, top=0.9, wspace=0.19, hspace=0.16
+            left=0.035, right=0.992, bottom=0.1, top=0.9, wspace=0.19, hspace=0.16
         )
         return figure
 
