@@ -14,6 +14,8 @@ import yaml
 
 import synthetic
 from samedge import configuration, records
+from samedge.claims import load_claims
+from samedge.verdicts import FORMULA
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -117,18 +119,50 @@ def test_the_edge_table_is_written_from_a_cube(repository, tmp_path):
     assert written.startswith("| mnist | ρ = 0.1 |\n|---|---|\n| η = 0.3 |")
 
 
-def test_the_claims_of_the_readme_are_those_of_the_experiment(repository):
+@pytest.mark.parametrize(
+    ("verdicts", "page"), [("laptop_claims", "README.md"), ("default_claims", "docs/findings.md")]
+)
+def test_the_tables_of_claims_are_those_of_the_experiments(repository, verdicts, page):
     done = subprocess.run(
         [
             sys.executable,
             repository / "docs" / "write_claims_table.py",
-            repository / "docs" / "laptop_claims.csv",
+            repository / "docs" / f"{verdicts}.csv",
         ],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() in (repository / "README.md").read_text(encoding="utf-8")
+    assert done.stdout.strip() in (repository / page).read_text(encoding="utf-8")
+
+
+def judged(repository, verdicts):
+    """Return the rows of a file of verdicts in docs/."""
+    path = repository / "docs" / f"{verdicts}.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("verdicts", ["laptop_claims", "default_claims"])
+def test_what_was_judged_are_the_claims_as_they_stand(repository, verdicts):
+    claims = {claim.name: claim for claim in load_claims()}
+    for row in judged(repository, verdicts):
+        claim = claims[row["claim"]]
+        assert row["task"] in (claim.tasks or (FORMULA,))
+        assert row["range"] == claim.range
+        assert row["statistic"] == claim.definition
+        assert (row["wording"], row["why"]) == (claim.claim, claim.why)
+        assert (row["section"], row["figures"]) == (
+            claim.section,
+            " ".join(map(str, claim.figures)),
+        )
+
+
+def test_the_default_experiment_has_a_verdict_on_every_claim(repository):
+    found = [(row["claim"], row["task"]) for row in judged(repository, "default_claims")]
+    assert found == [
+        (claim.name, task) for claim in load_claims() for task in claim.tasks or (FORMULA,)
+    ]
 
 
 def test_every_verdict_that_does_not_hold_is_discussed(repository):
@@ -136,6 +170,5 @@ def test_every_verdict_that_does_not_hold_is_discussed(repository):
     page = (repository / "docs" / "findings.md").read_text(encoding="utf-8")
     headings = re.findall(r"^### `(\w+)`, (.*)$", page, re.MULTILINE)
     discussed = {(name, task) for name, tasks in headings for task in tasks.split(", ")}
-    with (repository / "docs" / "laptop_claims.csv").open(encoding="utf-8", newline="") as file:
-        judged = list(csv.DictReader(file))
-    assert discussed == {(row["claim"], row["task"]) for row in judged if row["verdict"] != "holds"}
+    rows = judged(repository, "laptop_claims") + judged(repository, "default_claims")
+    assert discussed == {(row["claim"], row["task"]) for row in rows if row["verdict"] != "holds"}
