@@ -289,7 +289,7 @@ def test_zooming_one_panel_zooms_all_and_a_double_click_resets(page, cubes):
     assert zoomed == [zoomed[0]] * len(PANELS)
     assert zoomed[0] == pytest.approx([100, 200], abs=3)
     # The vertical axis fits what is seen.
-    low, top = ranges(page, "yaxis")[1]
+    low, top = ranges(page, "yaxis")[PANELS.index("loss")]
     loss = drawn(page, "loss")["training loss"][1][10:21]
     assert 10**low < loss.min() < loss.max() < 10**top
     assert 10 ** (top - low) < 2 * loss.max() / loss.min()
