@@ -4,6 +4,8 @@ FIGURE_MODULES = modules(
     "figures",
     "figure_table",
     "panels",
+    "statistics",
+    "registry",
     "files",
     "records",
     "variables",

@@ -16,8 +16,7 @@ rule judge_claims:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         script=source_file("workflow/scripts/judge_claims.py"),
-        modules=FIGURE_MODULES
-        + modules("claims", "claims_figure", "verdicts", "statistics", "registry"),
+        modules=FIGURE_MODULES + modules("claims", "claims_figure", "verdicts"),
         table=source_file(f"{PACKAGE}/claims.toml"),
         style=STYLE,
     output:
@@ -53,7 +52,7 @@ rule plot_edge_map:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.nc",
         script=source_file("workflow/scripts/plot_edge_map.py"),
-        modules=FIGURE_MODULES + modules("edge_map", "statistics", "registry"),
+        modules=FIGURE_MODULES + modules("edge_map"),
         style=STYLE,
     output:
         pdf=f"{RESULTS}/figures/edge_map_{{task}}.pdf",
@@ -85,7 +84,7 @@ rule write_explorer:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         script=source_file("workflow/scripts/write_explorer.py"),
-        modules=FIGURE_MODULES + modules("explorer", "statistics", "registry"),
+        modules=FIGURE_MODULES + modules("explorer"),
         page=[source_file(f"{PACKAGE}/{name}") for name in EXPLORER],
     output:
         report(
