@@ -48,7 +48,7 @@ def run_page(run: xr.Dataset, axis: str) -> Figure:
             whole: "Magnitude of the largest eigenvalues",
             zoom: "The same, scaled on the SAM edge",
             ends: "Ends of the spectrum",
-            bounds: "The same over Proposition 3's bounds",
+            bounds: "The ends over Proposition 3's bounds",
             loss: "Training loss",
             alignment: "Alignment with the principal eigenvector",
             norms: "Norms of the gradients",
