@@ -384,3 +384,17 @@ def test_several_seeds_are_a_median_and_its_range():
     (band,) = [patch for patch in ax.collections if patch.get_gid() == "range 1"]
     corners = band.get_paths()[0].vertices[:, 1]
     assert corners.max() == magnitudes.max() and corners.min() == magnitudes.min()
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [("sam_orders_below_gd_edge", HOLDS), ("sam_flat_while_loss_high", NOT_TESTABLE)],
+)
+def test_whether_a_claim_needs_runs_without_sam_is_not_a_matter_of_spelling(name, verdict):
+    """2/η is no run; progress_when_flat compares with runs, and has no "gd" in its name."""
+    claim = CLAIMS[name]
+    [task] = claim.tasks
+    judged = judge(claim, task, made_cube(task, rho=("0.1",)), "0.1")
+    assert judged.verdict == verdict, judged
+    if verdict == NOT_TESTABLE:
+        assert judged.reason == f"there are no runs with ρ = 0 beside it; add 0 to tasks.{task}.rho"

@@ -262,3 +262,12 @@ def test_alignment_is_compared_with_that_at_the_lower_half_of_eta():
     cube["status"][0] = variables.DIVERGED
     np.testing.assert_allclose(of(cube, "alignment_over_smaller_eta")[2:], 0.2)
     assert np.isnan(of(one_run(), "alignment_over_smaller_eta")).all()
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_a_statistic_that_needs_runs_without_sam_says_so(name):
+    """It needs them if, and only if, runs with SAM have no number without them."""
+    alone = of(made_cube(rho=("0.1",)), name)
+    beside = of(made_cube(rho=("0", "0.1")), name)[:, 1:]
+    assert not np.isnan(beside).all()
+    assert STATISTICS[name].needs_gd == bool(np.isnan(alone).all())

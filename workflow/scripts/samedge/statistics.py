@@ -40,16 +40,22 @@ Statistic = Callable[[xr.Dataset], np.ndarray]
 
 @dataclass(frozen=True)
 class Entry:
-    """A statistic: what computes it, and its definition in words."""
+    """A statistic: what computes it, its definition in words, and whether it compares with ρ = 0.
+
+    One that compares has no number where a cube has no runs with ρ = 0.
+    """
 
     compute: Statistic
     definition: str
+    needs_gd: bool = False
 
 
 STATISTICS: Registry[Entry] = Registry("statistic")
 
 
-def statistic(name: str, definition: str) -> Callable[[Statistic], Statistic]:
+def statistic(
+    name: str, definition: str, *, needs_gd: bool = False
+) -> Callable[[Statistic], Statistic]:
     """Return a decorator that enters a statistic; only completed runs keep a number."""
 
     def enter(function: Statistic) -> Statistic:
@@ -57,7 +63,7 @@ def statistic(name: str, definition: str) -> Callable[[Statistic], Statistic]:
             values = np.asarray(function(cube), np.float64)
             return np.where(cube["status"].values == COMPLETED, values, np.nan)
 
-        STATISTICS.register(name)(Entry(compute, definition))
+        STATISTICS.register(name)(Entry(compute, definition, needs_gd))
         return compute
 
     return enter
@@ -164,7 +170,11 @@ def late_sharpness(cube: xr.Dataset) -> np.ndarray:
     return _late_median(cube, sharpness(cube))
 
 
-@statistic("gd_sharpness_over_sam", "late |λ1| of ρ = 0 over that of the run, at the same η")
+@statistic(
+    "gd_sharpness_over_sam",
+    "late |λ1| of ρ = 0 over that of the run, at the same η",
+    needs_gd=True,
+)
 def gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
     """Return how many times lower SAM's operator norm is than gradient descent's."""
     settled = late_sharpness(cube)
@@ -188,6 +198,7 @@ def early_edge_fraction(cube: xr.Dataset) -> np.ndarray:
     "early_gd_sharpness_over_sam",
     "median over the checks in the first quarter of the steps, but for the first, of |λ1| of ρ = 0 "
     "over that of the run, at the same η and step",
+    needs_gd=True,
 )
 def early_gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
     """Return how many times lower SAM's operator norm is than gradient descent's early on."""
@@ -196,7 +207,11 @@ def early_gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
     return _median(_of_gd(cube, curvature) / curvature, compared, fewest=1)
 
 
-@statistic("at_edge_more_than_gd", "at_edge of the run less that of ρ = 0 at the same η")
+@statistic(
+    "at_edge_more_than_gd",
+    "at_edge of the run less that of ρ = 0 at the same η",
+    needs_gd=True,
+)
 def at_edge_more_than_gd(cube: xr.Dataset) -> np.ndarray:
     """Return 1 where SAM is at its edge and gradient descent is not, -1 for the reverse, else 0."""
     reached = at_edge(cube)
@@ -226,6 +241,7 @@ def edge_kept(cube: xr.Dataset) -> np.ndarray:
     "progress_when_flat",
     "share of the run's reduction of the logarithm of the loss that is done at the first check "
     "with |λ1| at most half of that of ρ = 0 at the same η and step; 1 if there is none",
+    needs_gd=True,
 )
 def progress_when_flat(cube: xr.Dataset) -> np.ndarray:
     """Return how far a run's loss has come when it has left gradient descent's curvature."""
@@ -257,7 +273,7 @@ def final_loss(cube: xr.Dataset) -> np.ndarray:
     return _median(cube["training_loss"].values, late(cube, 1 - EARLY), fewest=1)
 
 
-@statistic("loss_over_gd", "final_loss of the run over that of ρ = 0 at the same η")
+@statistic("loss_over_gd", "final_loss of the run over that of ρ = 0 at the same η", needs_gd=True)
 def loss_over_gd(cube: xr.Dataset) -> np.ndarray:
     """Return the final loss relative to gradient descent's."""
     loss = final_loss(cube)
@@ -267,6 +283,7 @@ def loss_over_gd(cube: xr.Dataset) -> np.ndarray:
 @statistic(
     "reduction_over_gd",
     "initial less final_loss of the run, over the same of ρ = 0 at the same η",
+    needs_gd=True,
 )
 def reduction_over_gd(cube: xr.Dataset) -> np.ndarray:
     """Return how much of gradient descent's reduction of the loss a run has made."""
@@ -278,6 +295,7 @@ def reduction_over_gd(cube: xr.Dataset) -> np.ndarray:
     "delay_over_gd",
     "steps until the loss has first fallen half of the way that ρ = 0 takes it at the same η, "
     "interpolated between checks, over those that ρ = 0 needs; infinite if it does not get there",
+    needs_gd=True,
 )
 def delay_over_gd(cube: xr.Dataset) -> np.ndarray:
     """Return how much later than gradient descent a run comes halfway: above 1 is later."""

@@ -182,7 +182,7 @@ def _selected(
             raise UntestableError(
                 f"there are no runs with ρ = {wanted:g}; add it to tasks.{task}.rho"
             )
-    if "gd" in claim.statistic.split("_") and not (radii == 0).any():
+    if STATISTICS[claim.statistic].needs_gd and not (radii == 0).any():
         raise UntestableError(f"there are no runs with ρ = 0 beside it; add 0 to tasks.{task}.rho")
     count = cube.sizes["eta"]
     if claim.eta != "all" and count < 2:
