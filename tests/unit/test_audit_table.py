@@ -171,3 +171,21 @@ def test_a_value_that_is_not_finite_is_worst(tmp_path):
 def test_a_task_whose_runs_all_diverged_before_says_so():
     text = audit_table.errors_markdown([audit_of(run_settings(rho=rho)) for rho in ("0", "0.1")])
     assert "2 runs, none of which kept parameters before it ended." in text
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_infinite_is_read_as_infinite(tmp_path, value):
+    findings = (
+        Finding("training_loss", RECORDED, value, 0.0, abs(value)),
+        Finding("eigenvalue_1", RECORDED, 1.0, 1.0, 0.0, residual=abs(value)),
+    )
+    check = AuditedCheck(0, 0, (value, 1.0), (abs(value), 0.0), (False, True), 5, findings)
+    audit = audit_of(run_settings(), check)
+    audit_table.write_audit(audit, tmp_path / "run.json")
+    read = audit_table.read_audit(tmp_path / "run.json")
+    assert repr(read) == repr(audit)
+    json.loads((tmp_path / "run.json").read_text(), parse_constant=pytest.fail)
+    table = audit_table.errors_markdown([read])
+    spelled = "nan" if math.isnan(value) else "∞"
+    assert rows(table)["training_loss"][0][0] == f"{spelled} ({spelled})"
+    assert rows(table)["eigenvalue_1"][1][0] == f"{spelled} ({spelled})"

@@ -1,7 +1,8 @@
 """What audits found, as files and as a table of float32 error per task; no JAX.
 
 An audit file is JSON: a run's settings, where the audit was made, and for every audited check the
-float64 eigenvalues and the *findings*, one for each quantity and way of computing it.
+float64 eigenvalues and the *findings*, one for each quantity and way of computing it. Of a check's
+numbers, null stands for not-a-number and "inf" or "-inf" for infinity, which JSON does not know.
 """
 
 import csv
@@ -12,6 +13,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +144,7 @@ class Audit:
 
 def write_audit(audit: Audit, path: str | os.PathLike) -> None:
     """Write an audit file, whole or not at all."""
-    content = _without_nan(asdict(audit))
+    content = _spelled(asdict(audit))
     with whole_file(path) as temporary:
         temporary.write_text(
             json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
@@ -285,23 +287,37 @@ def _grid(
 
 
 def _cell(values: Sequence[float]) -> str:
-    return f"{np.median(values):.1e} ({np.max(values):.1e})"
+    return f"{_short(np.median(values))} ({_short(np.max(values))})"
+
+
+def _short(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:.1e}"
 
 
 def _check(values: Mapping) -> AuditedCheck:
-    """Rebuild a check from JSON, where null stands for not-a-number."""
-    findings = tuple(
-        Finding(**{name: math.nan if x is None else x for name, x in finding.items()})
-        for finding in values["findings"]
-    )
-    plain = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
-    return AuditedCheck(**(plain | {"findings": findings}))
+    """Rebuild a check from JSON."""
+    plain = _numbers(values)
+    findings = tuple(Finding(**finding) for finding in plain.pop("findings"))
+    return AuditedCheck(**plain, findings=findings)
 
 
-def _without_nan(value: object) -> object:
-    """Return nested values with null where JSON has no number: not-a-number and infinities."""
+def _spelled(value: object) -> object:
+    """Return nested values with those numbers spelled that JSON does not know."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _spelled(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [_spelled(item) for item in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)
+
+
+def _numbers(value: Any) -> Any:
+    """Return nested values as :func:`_spelled` was given them, lists as tuples."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(map(_numbers, value))
+    if value is None:
+        return math.nan
+    return float(value) if value in (str(math.inf), str(-math.inf)) else value
