@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     names = ", ".join(job.settings.name for job in jobs)
     say(f"{jobs[0].settings.task} {names} on {attributes['device']}, started {started}")
     if attributes["unlocked_packages"]:
-        say(f"warning: other packages than the lock's: {attributes['unlocked_packages']}")
+        say(f"warning: packages not of the lock's versions: {attributes['unlocked_packages']}")
     interval = Interval(arguments.checkpoint_minutes or None, arguments.checkpoint_steps or None)
     checkpoints = [_checkpoints(job, attributes, interval) for job in jobs]
     history, most = "trained and measured by samedge", most_at_once(arguments.most or None)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -13,8 +14,15 @@ import jax
 if TYPE_CHECKING:
     from samedge.datasets import TaskData
 
-LOCK = Path(__file__).parents[3] / "envs" / "requirements.txt"
+UNKNOWN = "unknown"
+_PACKAGE = Path(__file__).resolve().parent
+#: The checkout that this package lies in; None where it is installed elsewhere.
+CHECKOUT = _PACKAGE.parents[2] if _PACKAGE.match("workflow/scripts/samedge") else None
+LOCK = CHECKOUT and CHECKOUT / "envs" / "requirements.txt"
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy", "xarray", "netCDF4")
+
+# What makes git look at another repository than the one it is called in, as in a hook.
+_GIT_ELSEWHERE = {"GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}
 
 
 def provenance(data: "TaskData") -> dict[str, object]:
@@ -34,10 +42,13 @@ def provenance(data: "TaskData") -> dict[str, object]:
     }
 
 
-def unlocked(versions: Mapping[str, str], lock: Path = LOCK) -> str:
-    """Name the packages of another version than the lock's, "" if there is none or no lock."""
-    if not lock.is_file():
-        return ""
+def unlocked(versions: Mapping[str, str], lock: Path | None = LOCK) -> str:
+    """Name the packages of another version than the lock's, "" if there is none.
+
+    Without a lock nothing is known of them, and that is what is returned.
+    """
+    if lock is None or not lock.is_file():
+        return f"{UNKNOWN} (no lock found)"
     pins = dict(
         re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
     )
@@ -55,15 +66,28 @@ def _canonical(name: str) -> str:
 
 
 def git_commit() -> str:
-    """Return the commit of the checkout this package lies in, ``-dirty`` if changed since."""
+    """Return the commit of the checkout this package lies in, ``-dirty`` if changed since.
+
+    It is "unknown" where the package is installed, or was unpacked inside a repository of somebody
+    else's, whose commits say nothing of it.
+    """
+    if CHECKOUT is None:
+        return UNKNOWN
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--match="],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        if Path(_git("rev-parse", "--show-toplevel")) != CHECKOUT:
+            return UNKNOWN
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--abbrev=40", "--dirty", "--match=")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()
+        return UNKNOWN
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=_PACKAGE,
+        env={name: value for name, value in os.environ.items() if name not in _GIT_ELSEWHERE},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
