@@ -9,7 +9,7 @@ import collect_runs
 import filter_diverged
 from samedge import collecting, gathering, grid, records, variables
 from samedge.errors import UserError
-from synthetic import grid_settings, run, run_settings, write_runs
+from synthetic import ENVIRONMENT, grid_settings, run, run_settings, write_runs
 
 ETA, RHO, SEEDS = ("0.03", "0.1", "0.3"), ("0", "0.1"), (0, 1)
 
@@ -106,6 +106,35 @@ def test_environments_that_differ_are_all_recorded(tmp_path, settings):
     cube = collecting.collect(settings, tmp_path)
     assert json.loads(cube.attrs["device"]) == ["NVIDIA H100", "cpu"]
     assert cube.attrs["git_commit"] == "0" * 40
+
+
+def test_runs_with_other_settings_of_jax_are_not_merged(tmp_path, settings):
+    write_runs(tmp_path, settings)
+    other = '{"XLA_FLAGS": "--fast", "jax_threefry_partitionable": false}'
+    replace_run(tmp_path, settings[2], jax_settings=other)
+    with pytest.raises(UserError, match="1 of 12 runs cannot be merged") as refusal:
+        collecting.collect(settings, tmp_path)
+    assert (
+        f"  {settings[2].name}: other settings of JAX, which decide numbers: XLA_FLAGS is "
+        '"--fast", "" for 11 of the runs; jax_threefry_partitionable is false, true for 11 of the '
+        "runs"
+    ) in str(refusal.value)
+    cube = collecting.collect(settings, tmp_path, allow_missing=True)
+    assert int((cube["status"] == variables.MISSING).sum()) == 1
+    assert cube.attrs["jax_settings"] == ENVIRONMENT["jax_settings"]
+
+
+def test_runs_of_an_earlier_version_do_not_say_their_settings_of_jax_and_are_merged(
+    tmp_path, settings
+):
+    write_runs(tmp_path, settings)
+    for one in settings[:8]:
+        old = run(one)
+        del old.attrs["jax_settings"]
+        records.write(old, tmp_path / f"{one.name}.nc")
+    cube = collecting.collect(settings, tmp_path)
+    assert (cube["status"] == variables.COMPLETED).all()
+    assert json.loads(cube.attrs["jax_settings"]) == ["", ENVIRONMENT["jax_settings"]]
 
 
 @pytest.fixture

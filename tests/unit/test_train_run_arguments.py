@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 import train_run
+from samedge.checkpoint import Interval
 from samedge.configuration import validate
 from samedge.errors import UserError
 from samedge.grid import grid_json
-from synthetic import grid_settings, run_settings
+from synthetic import ENVIRONMENT, grid_settings, run_settings
 
 FILES = ["--data", "data.npz", "--output", "run.nc"]
 
@@ -88,6 +89,16 @@ def test_a_grid_has_the_files_of_each_run_in_folders():
     name = "eta0.3_rho0.1_seed1"
     assert jobs[-1].outputs == [Path(f"runs/{name}.nc"), Path(f"parameters/{name}.nc")]
     assert jobs[-1].checkpoints == Path("checkpoints") / name
+
+
+def test_a_checkpoint_belongs_to_the_settings_of_jax(tmp_path):
+    """A run that began with others would go on with numbers of both."""
+    job = train_run.Job(run_settings(), Path("run.nc"), None, tmp_path)
+    keys = {
+        train_run._checkpoints(job, ENVIRONMENT | changes, Interval()).key
+        for changes in ({}, {"git_commit": "1" * 40}, {"jax_settings": "{}"})
+    }
+    assert len(keys) == 2
 
 
 def test_a_grid_is_not_mixed_with_settings(capsys):

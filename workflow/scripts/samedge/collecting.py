@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ def read_runs(expected: Sequence[RunSettings], folder: Path) -> tuple[Gathering,
     """Read ``folder/<run name>.nc`` of every expected run and sort the good from the bad.
 
     Bad is a file that is missing, truncated or no run file, one whose settings are not those
-    expected, and one that was trained on other data than most of the rest.
+    expected, and one that was trained on other data, or with other settings of JAX, than most of
+    the rest. Files of earlier versions do not say with which; they are good.
 
     Returns
     -------
@@ -37,16 +38,8 @@ def read_runs(expected: Sequence[RunSettings], folder: Path) -> tuple[Gathering,
             problems[settings.name] = "other settings: " + "; ".join(other)
         else:
             gathering.put(settings, run)
-    good = [settings for settings in expected if settings.name in gathering.environments]
-    checksums = [gathering.environments[settings.name]["data_checksum"] for settings in good]
-    usual, votes = Counter(checksums).most_common(1)[0] if good else ("", 0)
-    for settings, checksum in zip(good, checksums, strict=True):
-        if checksum != usual:
-            problems[settings.name] = (
-                f"other data: its data checksum is {checksum}, that of {votes} of the runs is "
-                f"{usual}"
-            )
-            gathering.remove(settings)
+    problems |= _outvoted(gathering, expected, "data_checksum", _other_data)
+    problems |= _outvoted(gathering, expected, "jax_settings", _other_jax)
     return gathering, problems
 
 
@@ -131,6 +124,43 @@ def differences(
     elif found != wanted:
         values = zip(between, (found, wanted), strict=True)
         yield f"{key} " + ", ".join(words.format(json.dumps(value)) for words, value in values)
+
+
+def _outvoted(
+    gathering: Gathering,
+    expected: Sequence[RunSettings],
+    attribute: str,
+    describe: Callable[[str, str, int], str],
+) -> dict[str, str]:
+    """Take out the runs that have this attribute otherwise than most; return what is wrong.
+
+    ``describe`` puts in words what a run has, what most have, and how many these are.
+    """
+    found = {
+        settings.name: (settings, str(gathering.environments[settings.name][attribute]))
+        for settings in expected
+        if settings.name in gathering.environments
+    }
+    stated = Counter(value for _, value in found.values() if value)
+    if len(stated) < 2:
+        return {}
+    usual, votes = stated.most_common(1)[0]
+    problems = {}
+    for name, (settings, value) in found.items():
+        if value not in ("", usual):
+            problems[name] = describe(value, usual, votes)
+            gathering.remove(settings)
+    return problems
+
+
+def _other_data(checksum: str, usual: str, votes: int) -> str:
+    return f"other data: its data checksum is {checksum}, that of {votes} of the runs is {usual}"
+
+
+def _other_jax(found: str, usual: str, votes: int) -> str:
+    between = ("is {}", f"{{}} for {votes} of the runs")
+    lines = differences(json.loads(found), json.loads(usual), between=between)
+    return f"other settings of JAX, which decide numbers: {'; '.join(lines)}"
 
 
 def _cube(gathering: Gathering, problems: dict[str, str]) -> xr.Dataset:

@@ -24,7 +24,14 @@ from samedge.statistics import STATISTICS
 from samedge.verdicts import judge_all
 
 #: Attributes of a cube that may differ with equal settings.
-ATTRIBUTES = ("data_checksum", "device", "matmul_precision", "package_versions", "git_commit")
+ATTRIBUTES = (
+    "data_checksum",
+    "device",
+    "matmul_precision",
+    "jax_settings",
+    "package_versions",
+    "git_commit",
+)
 FILTERED = ".converged.nc"
 IN_WORDS = ("is {} in the first", "{} in the second")
 Cubes = Mapping[str, xr.Dataset]
@@ -100,8 +107,9 @@ def setting_lines(first: Cubes, second: Cubes) -> Iterator[str]:
         for line in differences(*settings, between=IN_WORDS):
             yield f"{task}: {line}"
         for name in ATTRIBUTES:
-            values = [str(cubes[task].attrs[name]) for cubes in (first, second)]
-            if values[0] != values[1]:
+            values = [str(cubes[task].attrs.get(name, "")) for cubes in (first, second)]
+            # The files of earlier versions lack some.
+            if all(values) and values[0] != values[1]:
                 yield f"{task}: {name} is {values[0]} in the first, {values[1]} in the second"
 
 

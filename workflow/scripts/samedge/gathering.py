@@ -53,7 +53,8 @@ def read_run_file(path: str | os.PathLike) -> RunFile:
 class Gathering:
     """The arrays of a cube in the making, with what each run that was put in brought along.
 
-    ``environments`` has for each run, by name, its :data:`samedge.records.ENVIRONMENT_ATTRIBUTES`.
+    ``environments`` has for each run, by name, its :data:`samedge.records.ENVIRONMENT_ATTRIBUTES`;
+    "" stands for one that the files of an earlier version lack.
     """
 
     def __init__(self, expected: Sequence[RunSettings]):
@@ -82,7 +83,9 @@ class Gathering:
             if name in run.values:
                 found = run.values[name]
                 array[point + tuple(slice(length) for length in np.shape(found))] = found
-        environment = {name: run.attributes[name] for name in records.ENVIRONMENT_ATTRIBUTES}
+        environment = {
+            name: run.attributes.get(name, "") for name in records.ENVIRONMENT_ATTRIBUTES
+        }
         # Thousands of runs share a handful of environments.
         known = self._distinct.setdefault(tuple(environment.values()), environment)
         self.environments[settings.name] = known

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import jax
 
+from samedge.device import PINNED
+
 if TYPE_CHECKING:
     from samedge.datasets import TaskData
 
@@ -21,6 +23,14 @@ CHECKOUT = _PACKAGE.parents[2] if _PACKAGE.match("workflow/scripts/samedge") els
 LOCK = CHECKOUT and CHECKOUT / "envs" / "requirements.txt"
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy", "xarray", "netCDF4")
 
+# Variables that may decide numbers: of JAX those that are not pinned, nor set by every job.
+_SET_BY_JOBS = {"jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_enable_x64"}
+_OTHER_VARIABLES = ("NVIDIA_TF32_OVERRIDE",)
+# What JAX keeps, shows, or runs on: the device has an attribute of its own.
+_NO_NUMBERS = re.compile(
+    "JAX_(PLATFORM|.*_VISIBLE_DEVICES|.*CACHE|.*LOG|.*TRACEBACK|.*DUMP|PPRINT|CHECK|.*GUARD)"
+)
+_NO_NUMBERS_FLAGS = ("--xla_dump_", "--xla_gpu_cuda_data_dir")
 # What makes git look at another repository than the one it is called in, as in a hook.
 _GIT_ELSEWHERE = {"GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}
 
@@ -35,11 +45,32 @@ def provenance(data: "TaskData") -> dict[str, object]:
         "unlocked_packages": unlocked(versions),
         "device": device.device_kind,
         "matmul_precision": jax.config.jax_default_matmul_precision,
+        "jax_settings": jax_settings(),
         "data_source": data.attributes["source"],
         "data_description": data.attributes["description"],
         "data_stand_in": data.attributes["stand_in"],
         "data_checksum": data.checksum,
     }
+
+
+def jax_settings() -> str:
+    """Return what else decides numbers, as JSON: settings of JAX, and flags of its compiler.
+
+    Those that :func:`samedge.device.prepare_jax` pins are there with their values, the others where
+    the environment sets them.
+    """
+    left_out = {name.upper() for name in (*PINNED, *_SET_BY_JOBS)}
+    set_here = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _OTHER_VARIABLES
+        or (name.startswith("JAX_") and name not in left_out and not _NO_NUMBERS.match(name))
+    }
+    # Of a flag given twice the last one counts.
+    flags = {flag.partition("=")[0]: flag for flag in os.environ.get("XLA_FLAGS", "").split()}
+    kept = [flag for flag in flags.values() if not flag.startswith(_NO_NUMBERS_FLAGS)]
+    pinned = {name: jax.config.values[name] for name in PINNED}
+    return json.dumps(pinned | set_here | {"XLA_FLAGS": " ".join(sorted(kept))}, sort_keys=True)
 
 
 def unlocked(versions: Mapping[str, str], lock: Path | None = LOCK) -> str:

@@ -46,11 +46,14 @@ ENVIRONMENT_ATTRIBUTES = (
     "unlocked_packages",
     "device",
     "matmul_precision",
+    "jax_settings",
     "data_source",
     "data_description",
     "data_stand_in",
     "data_checksum",
 )
+#: Those of them that the files of earlier versions lack.
+LATER_ATTRIBUTES = ("jax_settings",)
 
 
 @dataclass(frozen=True)
@@ -316,7 +319,7 @@ def _schema_problem(dims: Mapping[str, tuple[str, ...]], attributes: Collection[
         if dims[name] != VARIABLES[name].dims:
             return f"'{name}' has dimensions {dims[name]}, not {VARIABLES[name].dims}"
     for name in ("settings", *ENVIRONMENT_ATTRIBUTES):
-        if name not in attributes:
+        if name not in attributes and name not in LATER_ATTRIBUTES:
             return f"it has no global attribute '{name}'"
     return ""
 
