@@ -45,7 +45,37 @@ def test_a_users_own_set_is_one_function_and_is_cut_from_the_start(monkeypatch, 
         "stand_in": False,
         "description": "5 training images of my dots",
         "origin": "me",
+        "classes": 6,
     }
+
+
+@pytest.mark.parametrize(
+    ("largest", "declared", "classes"), [(9, None, None), (4, 10, None), (4, None, 5), (19, 25, 25)]
+)
+def test_the_classes_are_those_declared_or_as_many_as_the_largest_label_says(
+    monkeypatch, largest, declared, classes
+):
+    """Of the whole set, be it cut to less; ten are not written, as in earlier files."""
+    arrays = own_images(20, 20) | {"test_labels": np.minimum(np.arange(20), largest)}
+    arrays["train_labels"] = np.zeros(20, int)
+    own_set(monkeypatch, images(arrays, description="", origin="", classes=declared))
+    _, attributes = prepare(Request("own", "sample", 2, 2))
+    assert attributes.get("classes") == classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "declared", "message"),
+    [
+        ([0, 1, 2, 10, 4, 11], 10, r"train_labels\[3\]: the label is 10, and the 10 classes have"),
+        ([0, 1, -1, 3, 4, 5], None, r"train_labels\[2\]: the label is -1, and the 6 classes have"),
+        ([0, 1, -1, 3, 4, -9], 6, "the labels 0 to 5; 2 of 6 labels are no class"),
+    ],
+)
+def test_a_label_that_is_no_class_is_named_with_its_place(monkeypatch, labels, declared, message):
+    arrays = own_images() | {"train_labels": np.array(labels)}
+    own_set(monkeypatch, images(arrays, description="", origin="", classes=declared))
+    with pytest.raises(UserError, match=f"data set 'own', .*{message}"):
+        prepare(Request("own", "sample", 2, 2))
 
 
 def test_a_set_too_small_says_what_was_asked_and_what_there_is(monkeypatch):
@@ -157,15 +187,15 @@ def test_mnist_keeps_the_order_of_its_files_and_decodes_what_is_asked_for(monkey
 
 
 def test_cifar10_is_taken_in_the_original_order(monkeypatch):
-    ids = [12, 3, 40, 0]
+    ids = [7, 3, 9, 0]
     train, test = (
         [example(value, id=f"{split}_{value:05d}".encode()) for value in ids]
         for split in ("train", "test")
     )
     prepared_set(monkeypatch, "cifar10", train=train, test=test)
     arrays, _ = prepare(Request("cifar10", "tfds", 3, None))
-    assert arrays["train_labels"].tolist() == [0, 3, 12]
-    assert arrays["test_inputs"][:, 0, 0, 0].tolist() == [0, 3, 12, 40]
+    assert arrays["train_labels"].tolist() == [0, 3, 7]
+    assert arrays["test_inputs"][:, 0, 0, 0].tolist() == [0, 3, 7, 9]
 
 
 def test_tiny_shakespeare_is_joined_and_split_by_lines(monkeypatch):

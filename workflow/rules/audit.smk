@@ -26,6 +26,7 @@ rule audit_run:
             "losses",
             "models",
             "parameters",
+            "probing",
             "problems",
             "products",
             "records",

@@ -12,8 +12,9 @@ def mean_over_microbatches(
 ) -> Any:
     """Return the mean of ``function(*piece)`` over equal pieces of the data.
 
-    For a loss that is a mean over examples this is the function of the whole data, be it the
-    loss, its gradient or a Hessian-vector product.
+    For a loss that is a mean over examples, each of which is computed by itself, this is the
+    function of the whole data up to rounding, be it the loss, its gradient or a Hessian-vector
+    product. With batch normalisation it is not: each piece is normalised by itself.
 
     Parameters
     ----------

@@ -4,8 +4,9 @@ A data file is a NumPy archive (``.npz``) of a few arrays, their attributes and 
 over both. Equal contents give equal bytes, and a damaged file is noticed when it is read.
 
 Images (attribute ``kind`` = "images"):
-    train_inputs uint8 (n, height, width, channels), train_labels uint8 (n,),
-    test_inputs and test_labels alike.
+    train_inputs uint8 (n, height, width, channels), train_labels whole numbers (n,) from 0,
+    test_inputs and test_labels alike. The attribute ``classes`` is how many labels there are; in a
+    file without it, ten.
 Text (attribute ``kind`` = "characters"):
     train_text uint8 (n,), test_text uint8 (m,): ASCII codes from 1 to 127.
 """
@@ -23,6 +24,7 @@ from samedge.files import whole_file
 
 PIXEL_SCALE = 256
 PADDING = 0
+CLASSES = 10  # of a data file that does not say
 
 Attributes = Mapping[str, str | bool | int]
 
@@ -39,7 +41,7 @@ class TaskData:
     ----------
     arrays : the arrays by name, as listed at the top of this module
     attributes : name, kind ("images" or "characters"), source, stand_in, description (one line,
-        for captions) and origin
+        for captions) and origin; of images with other than ten classes also classes
     checksum : SHA-256 (hexadecimal) over arrays and attributes
     """
 
@@ -100,6 +102,35 @@ def read_data(path: Path | str) -> TaskData:
             f"{remedy}"
         )
     return TaskData(entries, attributes, expected)
+
+
+def require_labels(labels: np.ndarray, classes: int, where: str) -> None:
+    """Refuse labels that are no class, by the first of them and its place.
+
+    Raises
+    ------
+    UserError : if a label is not from 0 to ``classes`` - 1
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
+        raise UserError(
+            f"{where}[{wrong[0]}]: the label is {labels[wrong[0]]}, and the {classes} classes have "
+            f"the labels 0 to {classes - 1}; {wrong.size} of {len(labels)} labels are no class"
+        )
+
+
+def number_of_classes(data: TaskData) -> int:
+    """Return how many classes the images of a data file have, every label being one of them.
+
+    Raises
+    ------
+    UserError : as :func:`require_labels`
+    """
+    classes = int(data.attributes.get("classes", CLASSES))
+    for split in ("train", "test"):
+        where = f"data set '{data.attributes['name']}', {split}_labels"
+        require_labels(data.arrays[f"{split}_labels"], classes, where)
+    return classes
 
 
 def image_arrays(data: TaskData, dtype: np.dtype | type = np.float32) -> dict[str, np.ndarray]:

@@ -1,26 +1,38 @@
 """From a run's settings and data to a problem: parameters, loss, data on the device, test.
 
 How data become inputs and targets is looked up by the task's kind in :data:`TASKS`.
+
+The test metric of a model whose output for an example is the same in every batch is computed a few
+examples at a time. Where it depends on the rest of the batch, as with batch normalisation, the test
+set is cut into the fewest batches that are no larger than those of training, and of sizes that
+differ by one at most; of n batches each has every n-th example.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from samedge.datasets import Minibatches, TaskData, character_windows, image_arrays
+from samedge.datasets import (
+    Minibatches,
+    TaskData,
+    character_windows,
+    image_arrays,
+    number_of_classes,
+)
 from samedge.errors import UserError
 from samedge.losses import LOSSES, MEANS_OVER_EXAMPLES, character_losses
 from samedge.models import MODELS, Model
+from samedge.probing import depends_on_batch, is_mean_over_halves
 from samedge.registry import Registry
 from samedge.settings import RunSettings
 
 TASKS = Registry("kind of task")
 
-CLASSES = 10
 VOCABULARY = 128  # ASCII
 TEST_BATCH = 100  # examples evaluated at a time
 
@@ -42,6 +54,10 @@ class Problem:
         ``params -> float``, the metric after the last step.
     metric
         ``"test_error"`` (share of wrong labels) or ``"test_loss"`` (nats per character).
+    batchwise
+        Tells whether what the model makes of an example depends on the rest of the batch, by trying
+        it when it is first asked. None where it cannot be told; the loss then shows whether
+        microbatches may be taken.
     """
 
     init: Callable[[jax.Array], Any]
@@ -49,6 +65,7 @@ class Problem:
     train: tuple[jax.Array, jax.Array]
     test: Callable[[Any], float]
     metric: str
+    batchwise: Callable[[], bool] | None = None
 
 
 def build_problem(
@@ -62,8 +79,8 @@ def build_problem(
     Raises
     ------
     UserError
-        For data of another task, an unknown name, model settings that do not fit, or a batch that
-        does not fit the data.
+        For data of another task, an unknown name, model settings that do not fit, a batch that does
+        not fit the data, or microbatches of which the loss is not the mean.
     """
     _require_same_data(settings, data)
     problem = TASKS[settings.kind](settings, data, dtype)
@@ -76,16 +93,7 @@ def build_problem(
             "examples"
         )
     if settings.microbatch is not None:
-        if batch % settings.microbatch:
-            raise UserError(
-                f"task {settings.task}: microbatch {settings.microbatch} does not divide the "
-                f"batch of {batch} examples"
-            )
-        if settings.loss.name not in MEANS_OVER_EXAMPLES:
-            raise UserError(
-                f"task {settings.task}: microbatch needs a loss that is a mean over examples, and "
-                f"{settings.loss.name} is not; set microbatch: null"
-            )
+        _require_mean(settings, problem, batch, dtype)
     return problem
 
 
@@ -105,11 +113,16 @@ def measured_batch(
 
 @TASKS.register("images")
 def images(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Problem:
-    """Images of ten classes: pixels/256 less the mean training image, one-hot targets."""
-    arrays = image_arrays(data, dtype)
-    model = _model(settings, CLASSES)
+    """Images with labels: pixels/256 less the mean training image, one-hot targets."""
+    arrays, classes = image_arrays(data, dtype), number_of_classes(data)
+    model = _model(settings, classes)
     inputs = jnp.asarray(arrays["train_inputs"])
-    targets = jax.nn.one_hot(arrays["train_labels"], CLASSES, dtype=dtype)
+    targets = jax.nn.one_hot(arrays["train_labels"], classes, dtype=dtype)
+
+    def init(key: jax.Array) -> Any:
+        return model.init(key, inputs[:1].astype(jnp.float32))
+
+    batchwise = cache(lambda: depends_on_batch(model.apply, init, inputs, dtype))
 
     @jax.jit
     def wrong(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -121,14 +134,24 @@ def images(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Pro
             jax.lax.map(one, (inputs, labels), batch_size=TEST_BATCH), dtype=jnp.float32
         )
 
+    @jax.jit
+    def count_wrong(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.argmax(model.apply(params, inputs), axis=-1) != labels)
+
+    def test(params: Any) -> float:
+        examples = tuple(jnp.asarray(arrays[f"test_{name}"]) for name in ("inputs", "labels"))
+        if not batchwise():
+            return float(wrong(params, *examples))
+        batches = _batches(examples, settings.batch_size or len(inputs))
+        return sum(int(count_wrong(params, *batch)) for batch in batches) / len(examples[0])
+
     return Problem(
-        init=lambda key: model.init(key, inputs[:1].astype(jnp.float32)),
+        init=init,
         loss=_loss_of(model, settings),
         train=(inputs, targets),
-        test=lambda params: float(
-            wrong(params, jnp.asarray(arrays["test_inputs"]), jnp.asarray(arrays["test_labels"]))
-        ),
+        test=test,
         metric="test_error",
+        batchwise=batchwise,
     )
 
 
@@ -143,6 +166,11 @@ def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) ->
     test_windows = character_windows(data.arrays["test_text"], length)
     model = _model(settings, VOCABULARY)
 
+    def init(key: jax.Array) -> Any:
+        return model.init(key, inputs[:1])
+
+    batchwise = cache(lambda: depends_on_batch(model.apply, init, inputs, np.float32))
+
     @jax.jit
     def totals(params: Any, inputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
         def one(window: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -151,17 +179,30 @@ def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) ->
 
         return jax.lax.map(one, (inputs, targets), batch_size=TEST_BATCH)
 
+    @jax.jit
+    def totals_of_batch(
+        params: Any, inputs: jax.Array, targets: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        return character_losses(model.apply(params, inputs), targets)
+
     def test(params: Any) -> float:
-        sums = totals(params, *(jnp.asarray(x) for x in test_windows))
+        windows = tuple(jnp.asarray(x) for x in test_windows)
+        if batchwise():
+            batches = _batches(windows, settings.batch_size or len(inputs))
+            pieces = [totals_of_batch(params, *batch) for batch in batches]
+        else:
+            pieces = [totals(params, *windows)]
+        sums = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
         total, count = (np.sum(np.asarray(x, np.float64)) for x in sums)
         return float(total / count)
 
     return Problem(
-        init=lambda key: model.init(key, inputs[:1]),
+        init=init,
         loss=_loss_of(model, settings),
         train=(inputs, targets),
         test=test,
         metric="test_loss",
+        batchwise=batchwise,
     )
 
 
@@ -200,6 +241,44 @@ def _require_fit(settings: RunSettings, problem: Problem, dtype: np.dtype | type
             f"task {settings.task}: model {settings.model.name} and loss {settings.loss.name} do "
             f"not fit inputs and targets of {shapes} an example: {error}"
         ) from error
+
+
+def _require_mean(
+    settings: RunSettings, problem: Problem, batch: int, dtype: np.dtype | type
+) -> None:
+    """Refuse microbatches that do not divide the batch, or whose mean is not the batch's loss."""
+    where = f"task {settings.task}: microbatch {settings.microbatch}"
+    if batch % settings.microbatch:
+        raise UserError(f"{where} does not divide the batch of {batch} examples")
+    if settings.loss.name not in MEANS_OVER_EXAMPLES:
+        raise UserError(
+            f"{where} needs a loss that is a mean over examples, and {settings.loss.name} is not; "
+            "set microbatch: null"
+        )
+    if problem.batchwise is None:
+        if is_mean_over_halves(problem.loss, problem.init, problem.train, dtype):
+            return
+        reason = "the loss of a batch is not the mean of those of its parts"
+    elif problem.batchwise():
+        reason = (
+            f"what model {settings.model.name} makes of an example depends on the rest of its "
+            "batch (as with batch normalisation)"
+        )
+    else:
+        return
+    raise UserError(
+        f"{where}: {reason}, so that microbatches would change the loss and its curvature; set "
+        "microbatch: null"
+    )
+
+
+def _batches(examples: tuple[jax.Array, ...], most: int) -> Iterator[tuple[jax.Array, ...]]:
+    """Yield the fewest batches of at most ``most`` examples, of sizes as equal as can be.
+
+    Each takes every n-th example, since a test set may be sorted by its labels.
+    """
+    count = -(-len(examples[0]) // most)
+    return (tuple(x[first::count] for x in examples) for first in range(count))
 
 
 def _loss_of(model: Model, settings: RunSettings) -> Callable[..., jax.Array]:

@@ -19,7 +19,8 @@ def hessian_vector_product(
 ) -> Any:
     """Return the Hessian of ``loss(params, *data)`` times ``vector``, a pytree like ``params``.
 
-    With ``microbatch``, the loss must be a mean over the examples (leading axis) of the data.
+    With ``microbatch``, the loss must be a mean over the examples (leading axis) of the data, each
+    of which is computed by itself.
     """
 
     def product(*piece: Any) -> Any:

@@ -25,6 +25,7 @@ RUN_MODULES = (
     "models",
     "observers",
     "parameters",
+    "probing",
     "problems",
     "products",
     "provenance",

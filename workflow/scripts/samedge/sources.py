@@ -17,6 +17,7 @@ import numpy as np
 
 from samedge import prepared, sample
 from samedge.archives import ARCHIVES, SAMPLE_PACKAGES
+from samedge.datasets import CLASSES, require_labels
 from samedge.errors import UserError
 from samedge.registry import Registry
 
@@ -85,6 +86,7 @@ class Examples:
     description : what the examples are, to follow "1,000 training images of ..."
     origin : where they come from
     stand_in : whether they only stand in for the data set of that name
+    classes : of images, how many labels there are, from 0; None for one more than the largest here
     """
 
     kind: str
@@ -92,6 +94,7 @@ class Examples:
     description: str
     origin: str
     stand_in: bool = False
+    classes: int | None = None
 
 
 DATASETS: Registry[Callable[[Request], Examples]] = Registry("data set")
@@ -103,7 +106,7 @@ def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bo
     Raises
     ------
     UserError : if the data set or source is unknown, the set is too small, arrays do not fit
-        together, or a text holds a character that is not ASCII, or NUL
+        together, a label is no class, or a text holds a character that is not ASCII, or NUL
     """
     if request.source not in ("sample", "tfds"):
         raise UserError(f"unknown source '{request.source}' (known: sample, tfds)")
@@ -116,6 +119,7 @@ def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bo
         check(request.name, split, part)
         counts[split] = request.count(split, len(next(iter(part.values()))))
         arrays |= {name: array[: counts[split]] for name, array in part.items()}
+    classes = _classes(request.name, examples) if examples.kind == "images" else CLASSES
     return arrays, {
         "name": request.name,
         "kind": examples.kind,
@@ -123,14 +127,22 @@ def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bo
         "stand_in": examples.stand_in,
         "description": f"{counts['train']:,} training {examples.kind} of {examples.description}",
         "origin": examples.origin,
-    }
+    } | ({} if classes == CLASSES else {"classes": classes})
 
 
 def images(
-    arrays: dict[str, np.ndarray], *, description: str, origin: str, stand_in: bool = False
+    arrays: dict[str, np.ndarray],
+    *,
+    description: str,
+    origin: str,
+    stand_in: bool = False,
+    classes: int | None = None,
 ) -> Examples:
-    """Return images: train_inputs uint8 (n, h, w, c), train_labels (n,), and test alike."""
-    return Examples("images", arrays, description, origin, stand_in)
+    """Return images: train_inputs uint8 (n, h, w, c), train_labels (n,), and test alike.
+
+    Labels count from 0. Without ``classes`` there are as many as the largest label says.
+    """
+    return Examples("images", arrays, description, origin, stand_in, classes)
 
 
 def text_by_lines(
@@ -157,6 +169,7 @@ def mnist(request: Request) -> Examples:
             sample.mnist_images(request.sample_archive()),
             description=f"the 5,000-image subset of MNIST carried by {origin}",
             origin=origin,
+            classes=10,
         )
     data = prepared.open_splits("mnist", ("train", "test"))
     arrays = {}
@@ -170,6 +183,7 @@ def mnist(request: Request) -> Examples:
         arrays,
         description=f"MNIST ({data.label}, in the order of its files)",
         origin=data.label,
+        classes=10,
     )
 
 
@@ -186,6 +200,7 @@ def cifar10(request: Request) -> Examples:
             ),
             origin=origin,
             stand_in=True,
+            classes=10,
         )
     data = prepared.open_splits("cifar10", ("train", "test"))
     arrays = {}
@@ -200,6 +215,7 @@ def cifar10(request: Request) -> Examples:
         arrays,
         description=f"CIFAR-10 ({data.label}, in the original order)",
         origin=data.label,
+        classes=10,
     )
 
 
@@ -240,6 +256,16 @@ def _check_images(name: str, split: str, arrays: dict[str, np.ndarray]) -> None:
             f"data set '{name}', {split}_labels: expected integers ({len(inputs)},), one for each "
             f"image, got {labels.dtype} {labels.shape}"
         )
+
+
+def _classes(name: str, examples: Examples) -> int:
+    """Return how many classes there are; refuse labels that are none."""
+    labels = {split: examples.arrays[f"{split}_labels"] for split in ("train", "test")}
+    largest = max(int(part.max()) for part in labels.values())
+    classes = largest + 1 if examples.classes is None else examples.classes
+    for split, part in labels.items():
+        require_labels(part, classes, f"data set '{name}', {split}_labels")
+    return classes
 
 
 def _check_text(name: str, split: str, arrays: dict[str, np.ndarray]) -> None:
