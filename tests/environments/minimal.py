@@ -7,9 +7,9 @@ Of each file in ``envs/`` conda's own reader (py-rattler) reads the specificatio
 must find that each takes the one version it names. The pip part goes into a fresh environment by
 ``pip install -r``, as conda does it. Then Snakemake, from the environment that runs this, runs the
 tiny experiment of the workflow's tests in a copy of the checkout, the jobs of each kind with only
-that kind's Python on the PATH. In the environment of ``figures``, which has no JAX, every figure is
-drawn again from the experiment's archive. ``train-gpu`` needs a GPU; without one its packages are
-resolved and not installed.
+that kind's Python on the PATH, as in an environment that Snakemake deploys. In the environment of
+``figures``, which has no JAX, every figure is drawn again from the experiment's archive.
+``train-gpu`` needs a GPU; without one its packages are resolved and not installed.
 """
 
 import argparse
@@ -153,7 +153,7 @@ def run_with(checkout: Checkout, programs: Path, command: Sequence[str | Path]) 
     RuntimeError
         If it fails; the message ends with what was said last.
     """
-    # Nothing of the environment that runs Snakemake: its jobs say "python".
+    # Nothing of the environment that runs Snakemake.
     environment = {key: value for key, value in os.environ.items() if key not in UNSET}
     environment |= {"PATH": f"{programs}{os.pathsep}{os.defpath}", "PYTHONNOUSERSITE": "1"}
     # The copy has no history, which would date the archive.
@@ -202,6 +202,8 @@ def run_stage(checkout: Checkout, programs: Path, stage: Stage) -> None:
         If other rules are run, or a job fails; the message ends with what was said last.
     """
     command = [sys.executable, "-m", "snakemake", "--nocolor", *stage.options]
+    # Of environment modules no rule names one; told of them, jobs say "python", as in conda.
+    command += ["--software-deployment-method", "env-modules"]
     command += ["--resources", "gpu=1", "--cores", "all", *stage.targets]
     said = run_with(checkout, programs, command)
     asked = " ".join(stage.targets)

@@ -115,7 +115,7 @@ class Checkout:
         return self.python(f"workflow/scripts/{name}.py", *arguments, **environment)
 
     def python(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
-        """Run the interpreter of these tests here; it is also what rules find as ``python``."""
+        """Run the interpreter of these tests here."""
         process = self.start(*arguments, **environment)
         try:
             output, _ = process.communicate(timeout=LONGEST)

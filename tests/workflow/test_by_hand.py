@@ -1,5 +1,6 @@
 """The scripts without Snakemake, the same numbers every time, and figures without JAX."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,28 @@ def test_the_supplement_is_redrawn_from_a_cube_without_jax(finished: Checkout, t
     assert len(pages) == 5
     for page in pages:
         assert page.read_bytes() == finished.result(f"supplement/cifar10/{page.name}").read_bytes()
+
+
+@pytest.mark.parametrize("safe", ["", "1"])
+def test_a_job_runs_in_the_environment_of_snakemake_entered_or_not(unrun, tmp_path, safe):
+    """With the PATH of a fresh shell; Python may be told not to look beside its scripts."""
+    there = unrun.clone(tmp_path / "there")
+    environment = {"PATH": os.defpath, "PYTHONSAFEPATH": safe}
+    done = there.snakemake("--cores", "1", "results/tiny/data/mnist.npz", **environment)
+    assert done.returncode == 0, done.stdout
+    # And so do the scripts by hand.
+    done = there.script("collect_runs", "--help", **environment)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_deployed_environment_is_the_one_that_its_jobs_run_in(unrun, tmp_path):
+    """The first Python on the PATH is then that environment's."""
+    there = unrun.clone(tmp_path / "there")
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\necho the environment was asked\nexit 3\n")
+    python.chmod(0o755)
+    path = f"{python.parent}{os.pathsep}{os.defpath}"
+    target = ("--cores", "1", "results/tiny/data/mnist.npz")
+    done = there.snakemake(*target, "--sdm", "env-modules", PATH=path)
+    assert done.returncode == 1 and "the environment was asked" in done.stdout

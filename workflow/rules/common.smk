@@ -3,6 +3,7 @@
 import sys
 from functools import cache
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import sourcecache_entry
@@ -58,6 +59,15 @@ TRAINING_OPTIONS = (
 )
 # The figures whose task and radii the configuration has, by the number in their file name.
 DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.tasks)}
+
+
+if not workflow.deployment_settings.deployment_method:
+    # Jobs run the Python that runs Snakemake, be its environment entered or not. Where Snakemake
+    # deploys environments, theirs is the first on the PATH. It is no part of a rule, and so no
+    # reason to run a job again.
+    shell.prefix(
+        f'set -euo pipefail; python() {{{{ exec {quote(sys.executable)} "$@"; }}}}; '
+    )
 
 
 wildcard_constraints:

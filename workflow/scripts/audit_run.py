@@ -7,7 +7,10 @@ By hand:
 """
 
 import argparse
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge import records
 from samedge.device import prepare_jax

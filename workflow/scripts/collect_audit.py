@@ -1,6 +1,9 @@
 """Write what the audits of an experiment found: every error as CSV, and a table per task."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.audit_table import errors_csv, errors_markdown, read_audits
 from samedge.errors import Parser, run_script

@@ -1,6 +1,9 @@
 """Merge the run files of one task into its cube; name every run that does not belong."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge import records, variables
 from samedge.collecting import collect

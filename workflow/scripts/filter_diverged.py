@@ -1,6 +1,9 @@
 """Write a cube without the runs that diverged (or are missing)."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge import records
 from samedge.collecting import drop_diverged

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge import claims_figure, figures, records, verdicts
 from samedge.claims import load_claims

@@ -1,6 +1,9 @@
 """Pack an experiment into one archive to share: cubes, figures, configuration, checksums."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.errors import Parser, run_script
 from samedge.sharing import EPOCH, pack

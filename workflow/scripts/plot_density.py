@@ -1,6 +1,9 @@
 """Draw the spectral density of a task, gradient descent beside SAM, from its cube."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge import density_figure, figures, records
 from samedge.errors import Parser, run_script

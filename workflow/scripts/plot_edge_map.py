@@ -1,6 +1,9 @@
 """Draw the edge map of a task, heatmaps over eta and rho, from its cube."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge import edge_map, figures, records
 from samedge.errors import Parser, run_script

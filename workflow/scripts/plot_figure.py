@@ -1,6 +1,9 @@
 """Draw one figure of the paper from the cube of its task (Figure 1 needs none)."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge import figures, records
 from samedge.errors import Parser, UserError, run_script

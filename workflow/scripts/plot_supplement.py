@@ -1,6 +1,9 @@
 """Draw all plots of every completed run of a cube into one folder."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge import figures, records
 from samedge.errors import Parser, run_script

@@ -1,7 +1,10 @@
 """Write the checksummed data file of one task, from sample data or from TensorFlow Datasets."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.datasets import write_data
 from samedge.errors import Parser, run_script

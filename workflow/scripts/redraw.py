@@ -4,7 +4,10 @@ python workflow/scripts/redraw.py --archive default.zip --output redrawn
 python workflow/scripts/redraw.py --archive default.zip --output redrawn --figure 04 --axis step
 """
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.errors import Parser, run_script
 from samedge.figures import AXES

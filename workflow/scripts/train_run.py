@@ -9,6 +9,7 @@ Under Snakemake the settings come resolved as JSON; by hand they come from confi
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.checkpoint import Checkpoints, Interval, sole_writer
 from samedge.device import named_memory, prepare_jax

@@ -1,9 +1,12 @@
 """Write the explorer: one HTML page, for any browser, that shows every run of an experiment."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
+
+sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge import explorer, records
 from samedge.errors import Parser, UserError, run_script
