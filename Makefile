@@ -69,7 +69,7 @@ test: $(STAMP)  ## run all tests
 test-slurm: $(STAMP)  ## run the workflow's tests on a Slurm of this machine's own; see docs/clusters.md
 	$(ACTIVATE) && SLURM_TESTS=1 python -m pytest tests/workflow/test_slurm.py
 
-run: $(STAMP)  ## snakemake with your arguments: make run ARGS="--cores all figure_04"
+run: $(STAMP)  ## snakemake with your arguments: make run ARGS="figure_04 --cores all"
 	$(ACTIVATE) && snakemake $(ARGS)
 
 lint: $(STAMP)  ## check style and workflow

@@ -1,8 +1,8 @@
 # Sharpness-Aware Minimization and the edge of stability, from data to figures.
 #
 #   snakemake --cores all --resources gpu=1                 the configured experiment
-#   snakemake --cores all figure_04                         one figure and what it needs
-#   snakemake --resources gpu=1 --cores all archive         one file to share
+#   snakemake figure_04 --cores all                         one figure and what it needs
+#   snakemake archive --cores all --resources gpu=1         one file to share
 #   snakemake --cores all --resources gpu=1 --configfile config/paper.yaml
 
 from snakemake.utils import min_version

@@ -2,14 +2,17 @@
 
 import csv
 import importlib.util
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import snakemake.cli
 import yaml
 
 import synthetic
@@ -65,6 +68,56 @@ def test_links_lead_somewhere(repository, name):
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
     for link in links:
         assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+# Where people read how to call Snakemake.
+READ = ("*.md", "Makefile", "Snakefile", "Dockerfile", "*.yaml", "config/*", "profiles/*/*")
+READ += ("docs/*.md", "docs/*.py", "workflow/**/*.rst", "workflow/**/*.py", "workflow/**/*.smk")
+
+
+def commands_of(text):
+    """Return the arguments of every call of Snakemake in a text that has options."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    called = re.findall(r"(?:^|[\s`(/])snakemake((?: +[^\s`]+)+)", text, re.MULTILINE)
+    called += [f" {arguments}" for arguments in re.findall(r'make run ARGS="([^"]*)"', text)]
+    # Comments follow a call after two spaces at least, prose after a comma or a full stop.
+    alone = [re.split(r"  +|&&|;| #|[,.:] ", call.strip(" "))[0].rstrip("),.") for call in called]
+    return [call for call in alone if re.search(r"(^| )-", call)]
+
+
+def targets_first(parser, command):
+    """Tell whether a call's targets stand before its options, and no option takes one of them."""
+    words = shlex.split(command)
+    first = set(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    try:
+        parsed, _ = parser.parse_known_args(words)
+    except ValueError:  # a target among resources
+        return False
+    return (
+        first == set(parsed.targets)
+        and all(file.suffix == ".yaml" for file in parsed.configfile or ())
+        and all("=" in pair for pair in parsed.config or ())
+    )
+
+
+def test_examples_name_their_targets_before_what_would_take_them_for_its_own(repository):
+    """Snakemake takes a target after --configfile, --config or --resources for one of their values.
+
+    Only what stands before every option is safe, whatever is added.
+    """
+    parser = snakemake.cli.get_argument_parser()
+    wrong = ["--configfile a.yaml figure_04", "--config a=1 audit", "--resources gpu=1 archive"]
+    for options in (*wrong, "--cores all figure_04"):
+        assert not targets_first(parser, f"--cores all {options}")
+    examples = [
+        (str(path.relative_to(repository)), command)
+        for path in sorted({path for pattern in READ for path in repository.glob(pattern)})
+        if path.is_file()
+        for command in commands_of(path.read_text(encoding="utf-8"))
+    ]
+    assert ("README.md", "--cores all --resources gpu=1") in examples
+    assert len(examples) > 30
+    assert not [example for example in examples if not targets_first(parser, example[1])]
 
 
 def test_the_examples_of_extending_run(repository, tmp_path):
