@@ -1,6 +1,8 @@
 """The training loop against steps written out, and how runs end."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -150,6 +152,31 @@ def test_non_finite_loss_ends_the_run_with_its_records():
     assert 0 < outcome.step < 5
     assert [record["step"] for record in records] == [0]
     assert np.isnan(outcome.test_metric)
+
+
+@pytest.mark.parametrize("rule", ["sam", "unnormalized_sam"])
+def test_a_constant_loss_is_no_divergence(rule):
+    """Its gradient is zero, which SAM without an epsilon would divide by."""
+    line = Line()
+    problem = replace(line.problem(), loss=lambda params, *data: 0.0 * loss(params, *data) + 1.5)
+    run = run_settings(update=settings.UpdateSettings(rule, 0.0))
+    records, outcome = training.train(run, problem, lambda text: None)
+    assert (outcome.status, outcome.step, outcome.reason) == ("completed", 6, "")
+    assert [record["training_loss"] for record in records] == [1.5] * 3
+    assert [record["sam_gradient_norm"] for record in records] == [0.0] * 3
+    for name, leaf in line.start.items():
+        np.testing.assert_array_equal(line.final[name], leaf)
+
+
+def test_a_run_may_be_trained_outside_the_main_thread():
+    """Signals are the main thread's; there they do what they did before."""
+    expected, _ = training.train(run_settings(), Line().problem(), lambda text: None)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(training.train, run_settings(), Line().problem(), lambda text: None)
+        records, outcome = made.result()
+    assert outcome.status == "completed"
+    for name in ("training_loss", "eigenvalue"):
+        np.testing.assert_array_equal(records[-1][name], expected[-1][name])
 
 
 def test_a_parameter_that_is_not_finite_ends_the_run_though_the_loss_is():

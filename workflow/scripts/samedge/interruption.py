@@ -1,6 +1,7 @@
 """Signals that ask a job to end: they are answered where nothing is lost by it."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,7 +24,13 @@ class Interruption:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note signals while the context lasts. Only a process's main thread can do that."""
+        """Note signals while the context lasts.
+
+        Only a process's main thread can do that; in another one, signals do what they did before.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield

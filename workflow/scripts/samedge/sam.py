@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from samedge import edge
@@ -41,7 +42,9 @@ class UpdateRule:
 
 
 def _normalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
-    return optax.tree.scale(rho / (optax.tree.norm(gradient) + epsilon), gradient)
+    norm = optax.tree.norm(gradient) + epsilon
+    # A gradient of zero has no direction to go: it stays zero, and is not divided by zero.
+    return optax.tree.scale(rho / jnp.where(norm == 0, 1, norm), gradient)
 
 
 def _unnormalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
