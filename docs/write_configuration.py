@@ -46,7 +46,12 @@ tasks:
 
 **Numbers.** `1e-3` and `1.0e-3` are the same number here, although YAML takes the first for text.
 Learning rates and radii appear in file names and figures as plain decimals: `1e-3` becomes
-`0.001`, while `1` and `1.0` stay as written. Whole numbers have no point and no exponent.
+`0.001`, while `1` and `1.0` stay as written. Whole numbers have no point and no exponent. Learning
+rates and radii are numbers that float32 holds.
+
+**The command line.** `--config 'tasks={mnist: {batch_size: null}}'` hands everything in braces and
+lists over as text. So text that is a number, `null`, `~`, `true` or `false` counts as that in any
+key but `experiment` and the names; write a folder of such a name as `./null`.
 
 **Seeds.** A seed decides the initial weights, the order of minibatches and the starting vectors
 of the eigenvalue solver. Each seed is one more run at each grid point.

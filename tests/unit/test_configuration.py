@@ -297,6 +297,58 @@ def test_numbers_in_lists_of_the_command_line_are_numbers(default):
     assert configuration.validate(as_text) == configuration.validate(as_numbers)
 
 
+@pytest.mark.parametrize("spelling", ["null", "Null", "NULL", "~"])
+def test_null_of_the_command_line_is_null(default, spelling):
+    """``snakemake --config 'tasks={mnist: {batch_size: null}}'`` gives text."""
+    values = {
+        "compilation_cache": spelling,
+        "tasks.mnist.batch_size": spelling,
+        "tasks.mnist.microbatch": spelling,
+        "tasks.tiny_shakespeare": spelling,
+    }
+    experiment = configuration.validate(changed(default, values))
+    assert experiment == configuration.validate(changed(default, dict.fromkeys(values)))
+    assert experiment.compilation_cache is None
+    assert list(experiment.tasks) == ["mnist", "cifar10"]
+    named = configuration.validate(changed(default, {"experiment": spelling.replace("~", "null")}))
+    assert named.name.lower() == "null"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tasks.mnist.eta", 1e39),
+        ("tasks.mnist.eta", 1e-46),
+        ("tasks.mnist.eta", 1e-39),
+        ("tasks.mnist.rho", 1e39),
+        ("tasks.mnist.rho", 1e-46),
+        ("tasks.mnist.update.epsilon", 1e39),
+    ],
+)
+def test_what_float32_does_not_hold_is_refused(refused, key, value):
+    """Such a learning rate trains with infinity or zero, such a radius without SAM."""
+    listed = not key.endswith("epsilon")
+    changes = {key: [0.5, value] if listed else value}
+    if key.endswith("rho"):
+        changes["tasks.mnist.figure_rho"] = 0.5
+    [line] = refused(changes)
+    where = f"{key}[1]" if listed else key
+    assert line == (
+        f"{where}: {value:g} is beyond the numbers of float32, in which runs are trained; give "
+        f"{'one' if 'eta' in key else '0 or one'} from 1.18e-38 to 3.4e+38"
+    )
+
+
+def test_truth_values_of_the_command_line_are_no_text(default):
+    """They reach the settings of a model of one's own, where the text "false" counts as true."""
+    options = {"a": "false", "b": "True", "c": "fancy", "d": "0.5"}
+    plain = configuration._plain({"model": {"name": "true", "settings": options}})
+    assert plain["model"] == {
+        "name": "true",
+        "settings": {"a": False, "b": True, "c": "fancy", "d": 0.5},
+    }
+
+
 def test_an_exponent_without_a_point_is_a_number(default):
     """YAML reads 1e-3 as text and 1.0e-3 as a number."""
     experiments = []

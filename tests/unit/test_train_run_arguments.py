@@ -144,6 +144,43 @@ def test_a_number_out_of_range_is_named_with_its_bound(by_hand, option, value, b
     assert str(caught.value) == f"--{option}: '{value}' must be a number {bound}"
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("eta", "1e39"), ("eta", "1e-46"), ("rho", "1e39"), ("rho", "1e-46")]
+)
+def test_a_number_that_float32_does_not_hold_is_refused(by_hand, option, value):
+    with pytest.raises(UserError) as caught:
+        by_hand(**{option: value})
+    assert str(caught.value) == (
+        f"--{option}: {float(value):g} is beyond the numbers of float32, in which runs are "
+        f"trained; give {'0 or one' if option == 'rho' else 'one'} from 1.18e-38 to 3.4e+38"
+    )
+
+
+@pytest.mark.parametrize("place", ["output", "parameters", "below a file", "grid"])
+def test_an_output_that_cannot_be_written_is_noticed_before_training(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(train_run, "prepare_jax", lambda *a, **k: pytest.fail("it trains"))
+    run = run_settings(audit={"at": [1]})
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    output, more = tmp_path / "run.nc", []
+    match place:
+        case "output":
+            output, message = tmp_path / "folder", "--output: .*folder is a folder"
+        case "parameters":
+            more = ["--parameters", str(tmp_path / "folder")]
+            message = "--parameters: .*folder is a folder"
+        case "below a file":
+            output, message = tmp_path / "file" / "run.nc", "--output: .*file is no folder"
+        case "grid":
+            output, message = tmp_path / "runs", rf"--output: .*{run.name}\.nc is a folder"
+            (output / f"{run.name}.nc").mkdir(parents=True)
+    what = ["--grid", grid_json([run])] if place == "grid" else ["--settings", run.to_json()]
+    arguments = ["--data", "data.npz", "--output", str(output), *more, *what]
+    with pytest.raises(UserError, match=message):
+        train_run.main(arguments)
+    assert not list(tmp_path.rglob("*checkpoints*"))
+
+
 @pytest.mark.parametrize("value", ["-1", "1.5", "x", "", "4294967296", "٣"])
 def test_a_seed_is_a_whole_number_in_range(by_hand, value):
     with pytest.raises(UserError) as caught:

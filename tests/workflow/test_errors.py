@@ -24,6 +24,7 @@ def assert_message(done, *parts: str) -> None:
         ("sede=1", ["'sede'", "did you mean 'seeds'?"]),
         ("experiment=../other", ["experiment:", "../other", "folder under results/"]),
         ("source=tdfs", ["source:", "tdfs", "did you mean 'tfds'?"]),
+        ("tasks={mnist: {eta: [1e39]}}", ["tasks.mnist.eta[0]: 1e+39 is beyond", "float32"]),
     ],
 )
 def test_a_configuration_that_is_wrong(unrun: Checkout, setting, parts):

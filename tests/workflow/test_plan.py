@@ -66,6 +66,12 @@ def test_seeds_can_be_given_on_the_command_line(unrun: Checkout):
     assert {seed for *_, seed in plan.runs} == {"0", "7"}
 
 
+def test_null_can_be_given_on_the_command_line(unrun: Checkout):
+    tasks = "tasks={mnist: {microbatch: null}, tiny_shakespeare: null}"
+    plan = unrun.plan("--config", tasks, "compilation_cache=null")
+    assert plan.collected == {"mnist", "cifar10"}
+
+
 def test_a_thousand_runs_are_planned(unrun: Checkout):
     grid = {
         "eta": [round(0.01 * number, 2) for number in range(1, 11)],

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not t
 from samedge import records
 from samedge.device import prepare_jax
 from samedge.errors import Parser, UserError, run_script
+from samedge.files import require_file_path
 from samedge.logs import say
 from samedge.settings import RunSettings
 
@@ -22,6 +23,7 @@ from samedge.settings import RunSettings
 def main(argv: list[str] | None = None) -> None:
     """Audit one run from the command line."""
     arguments = parse(argv)
+    require_file_path(arguments.output, "--output")
     run = records.read_run(arguments.run)
     try:
         settings = RunSettings.from_json(run.attrs["settings"])

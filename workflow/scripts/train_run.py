@@ -24,10 +24,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not t
 from samedge.checkpoint import Checkpoints, Interval, sole_writer
 from samedge.device import named_memory, prepare_jax
 from samedge.errors import Parser, UserError, nearest, run_script
+from samedge.files import require_file_path
 from samedge.grid import grid_runs
 from samedge.logs import say
 from samedge.run_modules import sources_digest
-from samedge.settings import RunSettings, decimal_string
+from samedge.settings import RunSettings, decimal_string, float32_problem
 
 if TYPE_CHECKING:
     from samedge.problems import Problem
@@ -63,6 +64,10 @@ def main(argv: list[str] | None = None) -> None:
             "shares of the budget, such as [1], or leave out --parameters"
         )
     outputs = [path for job in jobs for path in job.outputs]
+    for job in jobs:
+        require_file_path(job.output, "--output")
+        if job.parameters is not None:
+            require_file_path(job.parameters, "--parameters")
     before = [path.exists() for path in outputs]
     with ExitStack() as stack:
         waited = [stack.enter_context(sole_writer(job.checkpoints, say)) for job in jobs]
@@ -329,6 +334,9 @@ def _positive(option: str, text: str, zero: bool) -> str:
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         bound = "at least 0" if zero else "greater than 0"
         raise UserError(f"{option}: '{text}' must be a number {bound}")
+    problem = float32_problem(value, zero)
+    if problem:
+        raise UserError(f"{option}: {problem}")
     # As the configuration spells it: a whole number stays one, 1.0e-3 and 0.0010 become 0.001.
     return decimal_string(text if text.strip().isdecimal() else value)
 

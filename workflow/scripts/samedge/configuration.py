@@ -28,12 +28,14 @@ REGISTRIES = {
     "update.name": "sam.py",
 }
 
-# YAML 1.1 reads 1e-3 as a string and 1.0e-3 as a number, and Snakemake's --config reads every
-# number in a list as a string; all are meant as numbers.
+# YAML 1.1 reads 1e-3 as a string and 1.0e-3 as a number, and Snakemake's --config reads everything
+# in a list or in braces as a string; what looks like a number or one of YAML's words is meant as
+# that.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
-
-# Keys whose values stay text even where they look like a number.
+WORDS = {"null": None, "true": True, "false": False}
+WORD = re.compile("~|" + "|".join(f"{w}|{w.title()}|{w.upper()}" for w in WORDS))
+# Keys whose values stay text even where they look like one of these.
 NAMES = ("experiment", "name")
 
 
@@ -87,7 +89,7 @@ def validate(config: Mapping[str, Any], where: str = "configuration") -> setting
     UserError
         Naming every key that is wrong, what was found there, and what would be right.
     """
-    plain = _without_removed(_plain_numbers(config))
+    plain = _without_removed(_plain(config))
     problems = [*_malformed(plain, ())] or [*_schema_problems(plain)]
     if not problems:
         problems = [*_cross_problems(plain)]
@@ -122,13 +124,16 @@ def _without_removed(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"tasks": tasks}
 
 
-def _plain_numbers(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Return nested values with text that stands for a number, null or a truth value as that."""
     if isinstance(value, Mapping):
-        return {key: item if key in NAMES else _plain_numbers(item) for key, item in value.items()}
+        return {key: item if key in NAMES else _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain_numbers(item) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, str) and NUMBER.fullmatch(value):
         return int(value) if value.lstrip("+-").isdecimal() else float(value)
+    if isinstance(value, str) and WORD.fullmatch(value):
+        return WORDS.get(value.lower())
     return value
 
 
@@ -172,6 +177,7 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
         prefix = f"tasks.{name}"
         yield from _duplicates(f"{prefix}.eta", task["eta"])
         yield from _duplicates(f"{prefix}.rho", task["rho"])
+        yield from _float32_problems(prefix, task)
         if task["figure_rho"] not in task["rho"]:
             radii = ", ".join(map(str, task["rho"]))
             yield f"{prefix}.figure_rho: found {task['figure_rho']}, must be one of rho: {radii}"
@@ -183,6 +189,16 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
 def _duplicates(key: str, values: Sequence[int | float | str]) -> Iterator[str]:
     for value in sorted({value for value in values if values.count(value) > 1}):
         yield f"{key}: {value} is listed {values.count(value)} times; list each value once"
+
+
+def _float32_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
+    places = {f"eta[{place}]": eta for place, eta in enumerate(task["eta"])}
+    places |= {f"rho[{place}]": rho for place, rho in enumerate(task["rho"])}
+    places["update.epsilon"] = task["update"]["epsilon"]
+    for key, value in places.items():
+        problem = settings.float32_problem(value, zero=not key.startswith("eta"))
+        if problem:
+            yield f"{prefix}.{key}: {problem}"
 
 
 def _shares_problems(key: str, shares: Sequence[int | float]) -> Iterator[str]:

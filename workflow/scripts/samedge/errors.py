@@ -21,6 +21,8 @@ REMEDIES = {
     errno.EACCES: "it may not be opened by you: change its permissions, or run elsewhere",
     errno.EPERM: "it may not be changed by you: change its permissions, or run elsewhere",
     errno.ENOENT: "check the path",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "a part of the path is a file: name another",
     errno.EMFILE: "too many files are open (ulimit -n): raise the limit",
 }
 

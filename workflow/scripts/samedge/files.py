@@ -42,6 +42,21 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_file_path(path: Path, option: str) -> None:
+    """Refuse a path at which no file can be written: a folder, or one below a file.
+
+    Raises
+    ------
+    UserError
+        Naming the ``option`` that has it.
+    """
+    if path.is_dir():
+        raise UserError(f"{option}: {path} is a folder; name the file to write")
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise UserError(f"{option}: {there} is no folder, and {path} would lie below it")
+
+
 def seal(path: Path) -> None:
     """Append to a file the SHA-256 of its contents, after which its own format ends.
 

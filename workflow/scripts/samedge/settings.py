@@ -18,6 +18,23 @@ from typing import Any
 MOST_TOGETHER = 8
 
 
+# The numbers of float32 that are not zero and keep all their digits.
+LEAST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+
+
+def float32_problem(value: int | float, zero: bool) -> str | None:
+    """Return what is wrong with a number that runs take as float32, None if nothing is.
+
+    ``zero`` says whether it may be zero.
+    """
+    if LEAST_FLOAT32 <= value <= LARGEST_FLOAT32 or (zero and value == 0):
+        return None
+    return (
+        f"{Decimal(str(value)):.6g} is beyond the numbers of float32, in which runs are trained; "
+        f"give {'0 or one' if zero else 'one'} from {LEAST_FLOAT32:.3g} to {LARGEST_FLOAT32:.2g}"
+    )
+
+
 def decimal_string(value: int | float | str) -> str:
     """Spell a number of the configuration as a plain decimal: ``"1e-3"`` becomes ``"0.001"``."""
     number = Decimal(str(value))
