@@ -21,6 +21,11 @@ def verdicts(losses, factor=10.0, checks=3):
         ([1, 10, 10, 10, 10], [False] * 5),  # at the bound is not above it
         ([0.1, 2, 2, 2], [False, False, False, True]),
         ([100, 11, 11, 11], [False] * 4),
+        # Of a first loss below zero the bound is as far above it, in units of its size.
+        ([-5, -5, -5, -5], [False] * 4),
+        ([-5, 40, 40, 40], [False] * 4),
+        ([-5, 41, 41, 41], [False, False, False, True]),
+        ([0, 0, 0, 0], [False] * 4),
     ],
 )
 def test_a_run_diverges_at_the_last_of_the_checks_in_a_row(losses, expected):

@@ -428,7 +428,9 @@ class DivergenceWatch:
     def judge(self, loss: float) -> str | None:
         """Take the loss of the next check; return the reason once the run counts as diverged."""
         if self.bound is None:
-            self.bound = self.settings.loss_factor * loss
+            factor = self.settings.loss_factor
+            # As far above a negative loss, in units of its size, as above a positive one.
+            self.bound = (factor if loss >= 0 else 2 - factor) * loss
         self.exceeded = self.exceeded + 1 if loss > self.bound else 0
         if self.exceeded < self.settings.checks:
             return None
