@@ -11,8 +11,12 @@ loss by
 eigenvalue above which a term raises the loss, the bound on negative curvature the one below which
 it does.
 
-The functions take numbers or arrays (NumPy or JAX), which broadcast.
+The functions take numbers or arrays (NumPy or JAX), which broadcast; NaN in an array stands for
+what is missing, and stays. They raise a ValueError for numbers out of range, and a TypeError for
+what is none.
 """
+
+import numpy as np
 
 
 def gd_edge(eta):
@@ -22,6 +26,7 @@ def gd_edge(eta):
 
     Source: Cohen et al. 2021; Proposition 1 of Long & Bartlett 2024.
     """
+    _require_above_zero(eta=eta)
     return 2.0 / eta
 
 
@@ -46,6 +51,8 @@ def sam_edge(gradient_norm, eta, rho):
     rho
         Radius of the perturbation, >= 0.
     """
+    _require_above_zero(gradient_norm=gradient_norm, eta=eta)
+    _require_radius(rho)
     return 4.0 / (eta * (1.0 + (1.0 + 8.0 * rho / (eta * gradient_norm)) ** 0.5))
 
 
@@ -71,6 +78,8 @@ def unnormalized_sam_edge(eta, rho):
     The equation is :math:`\eta\lambda(1+\rho\lambda)=2`, the root
     :math:`(\sqrt{1 + 8\rho/\eta} - 1)/(2\rho)`, written without cancellation.
     """
+    _require_above_zero(eta=eta)
+    _require_radius(rho)
     return 4.0 / (eta * (1.0 + (1.0 + 8.0 * rho / eta) ** 0.5))
 
 
@@ -80,4 +89,27 @@ def edge_ratio(alpha):
     Here :math:`\alpha = \eta\|g\|/(2\rho)` > 0. The ratio tends to 1 as alpha grows and to 0 like
     :math:`\sqrt\alpha`; it is computed as :math:`2/(1+\sqrt{1+4/\alpha})`.
     """
+    _require_above_zero(alpha=alpha)
     return 2.0 / (1.0 + (1.0 + 4.0 / alpha) ** 0.5)
+
+
+def _require_above_zero(**values):
+    for name, value in values.items():
+        _require(name, value, lambda numbers: ~(numbers <= 0), "above 0")
+
+
+def _require_radius(rho):
+    _require("rho", rho, lambda numbers: ~(numbers < 0), "of at least 0")
+
+
+def _require(name, value, fits, asked):
+    """Refuse numbers that do not fit; traced arrays, whose numbers are not there yet, pass."""
+    try:
+        numbers = np.asarray(value)
+    except TypeError:  # JAX traces it
+        return
+    if numbers.dtype.kind not in "fiu":
+        raise TypeError(f"{name} is a {type(value).__name__}, and has to be a number {asked}")
+    wrong = ~fits(numbers) if numbers.ndim else ~(fits(numbers) & ~np.isnan(numbers))
+    if np.any(wrong):
+        raise ValueError(f"{name} is {numbers[wrong][0]:g}, and has to be a number {asked}")
