@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+ENOUGH = 1e100  # of the sum of squares: what is unseen is as improbable as can be
+
 
 def unseen(diagonal: np.ndarray, couplings: np.ndarray, bound: float, size: int) -> float:
     """Bound the probability that an eigenvalue beyond ``±bound`` has not been seen.
@@ -29,6 +31,9 @@ def unseen(diagonal: np.ndarray, couplings: np.ndarray, bound: float, size: int)
     size
         n, at least the dimensions that the random vector is from.
     """
+    # Whatever the unit of the eigenvalues: near 1, where no product of two leaves the range.
+    exponent = int(np.frexp(max(np.max(np.abs([*diagonal, *couplings])), bound))[1])
+    diagonal, couplings, bound = (np.ldexp(x, -exponent) for x in (diagonal, couplings, bound))
     least = np.inf
     for end in (bound, -bound):
         before, current, total, back = 0.0, 1.0, 1.0, 0.0
@@ -38,6 +43,10 @@ def unseen(diagonal: np.ndarray, couplings: np.ndarray, bound: float, size: int)
             following = ((end - value) * current - back * before) / coupling
             before, current, back = current, following, coupling
             total += current**2
+            if not total < ENOUGH:
+                break
+        if math.isnan(total):
+            return 1.0  # nothing is known
         least = min(least, total)
     return float(min(1.0, np.sqrt(2 * size / np.pi / least)))
 

@@ -29,7 +29,11 @@ def moment(nodes: np.ndarray, weights: np.ndarray, order: int) -> Estimate:
     order
         Of the moment, 0 or more.
     """
-    return _over_probes(np.nansum(weights * nodes**order, axis=-1))
+    # At a largest node near 1, so that no power of one leaves the range of the type on the way.
+    exponent = int(np.frexp(np.nanmax(np.abs(nodes)))[1])
+    powers = np.nansum(weights * np.ldexp(nodes, -exponent) ** order, axis=-1)
+    with np.errstate(over="ignore"):  # infinite is what such a moment is in float64
+        return Estimate(*(np.ldexp(x, order * exponent) for x in _over_probes(powers)))
 
 
 def default_width(nodes: np.ndarray, share: float = 0.01) -> float:
