@@ -32,6 +32,7 @@ RUN_MODULES = (
     "quadrature",
     "records",
     "sam",
+    "scaling",
     "schedule",
     "steps",
     "together",

@@ -15,6 +15,7 @@ import optax
 
 from samedge.batching import mean_over_microbatches
 from samedge.sam import UpdateRule, gradients
+from samedge.scaling import norm, scaled_norm
 
 
 def _value_and_grad(
@@ -65,7 +66,7 @@ def take_steps(
         value, _, gradient = gradients(
             rule, _value_and_grad(loss, microbatch, batch), params, rho, epsilon
         )
-        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradient))
+        finite = jnp.isfinite(value) & jnp.isfinite(norm(gradient))
         updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, taken + finite.astype(jnp.int32), finite
 
@@ -133,12 +134,12 @@ def measure_gradients(
 @jax.jit
 def norm_of(gradient: Any) -> jax.Array:
     """Return the norm of a gradient: one program, so that equal gradients have equal norms."""
-    return optax.tree.norm(gradient)
+    return norm(gradient)
 
 
 @jax.jit
 def alignment(gradient: Any, vector: Any) -> jax.Array:
     """Return the absolute cosine between a gradient and a unit vector; NaN if there is none."""
-    norm = optax.tree.norm(gradient)
-    cosine = jnp.abs(optax.tree.vdot(gradient, vector)) / jnp.where(norm > 0, norm, 1)
-    return jnp.where(norm > 0, cosine, jnp.nan)
+    length, factor = scaled_norm(gradient)
+    product = jnp.abs(optax.tree.vdot(optax.tree.scale(factor, gradient), vector))
+    return jnp.where(length > 0, product / jnp.where(length > 0, length, 1), jnp.nan)
