@@ -12,6 +12,7 @@ rule audit_run:
         data=f"{RESULTS}/data/{{task}}.npz",
         script=source_file("workflow/scripts/audit_run.py"),
         modules=modules(
+            "arguments",
             "audit",
             "audit_table",
             "basis",
@@ -31,7 +32,9 @@ rule audit_run:
             "products",
             "records",
             "sam",
+            "scaling",
             "steps",
+            "tracing",
         ),
     output:
         f"{RESULTS}/audit/{{task}}/{{run}}.json",

@@ -137,6 +137,7 @@ class _Point:
             max_vectors=curvature.max_vectors,
             overlook=curvature.overlook,
             microbatch=self.settings.microbatch,
+            pure=True,
         )
 
     def rayleigh(self, product: Callable[..., Vector], vector: Vector) -> tuple[float, float]:
@@ -144,8 +145,12 @@ class _Point:
         rounded = jax.tree.map(lambda x: x.astype(self.rho.dtype), vector)
         made = product(self.loss, self.settings.microbatch, self.params, self.batch, rounded)
         v, p = (np.asarray(ravel_pytree(tree)[0], np.float64) for tree in (rounded, made))
-        value = float(v @ p / (v @ v))
-        return value, float(np.linalg.norm(p - value * v) / np.linalg.norm(v))
+        # Near 1, so that no square leaves the range of the type.
+        exponent = int(np.frexp(np.max(np.abs(p)))[1])
+        p = np.ldexp(p, -exponent)
+        value = v @ p / (v @ v)
+        residual = np.linalg.norm(p - value * v) / np.linalg.norm(v)
+        return float(np.ldexp(value, exponent)), float(np.ldexp(residual, exponent))
 
 
 def _audit_check(check: int, double: _Point, single: _Point, recorded: xr.Dataset) -> AuditedCheck:

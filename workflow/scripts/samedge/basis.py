@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from samedge.products import hessian_map
+from samedge import arguments, tracing
+from samedge.products import Loss, hessian_map
+from samedge.scaling import Factors, norm, unit
 
 
 class Basis(NamedTuple):
@@ -41,9 +44,72 @@ def flat_shape(params: Any) -> jax.ShapeDtypeStruct:
     return jax.eval_shape(lambda: ravel_pytree(params)[0])
 
 
-# The map that this returns is the same function object every time, but for the arrays in it; so
-# what takes it is compiled once per loss and shapes.
-compiled_map = jax.jit(hessian_map, static_argnames=("loss", "microbatch"))
+class Hessian:
+    """The Hessian of ``loss(params, *data)`` as compiled maps, see :func:`hessian_map`.
+
+    They are compiled for what the loss computes now, with all values that it reads beside its
+    arguments; ``pure`` says that there are none, which saves tracing it.
+    """
+
+    def __init__(
+        self, loss: Loss, params: Any, data: tuple[Any, ...], microbatch: int | None, pure: bool
+    ) -> None:
+        loss = loss if pure else tracing.without_jit(loss)
+        self._arguments = loss, params, data, microbatch
+        self._reads = "" if pure else tracing.what_it_reads(loss, params, data)
+
+    def times(self, factors: Factors | None) -> Any:
+        """Return the map of the Hessian times the factors; None is 1."""
+        return compiled_map(*self._arguments, factors, self._reads)
+
+    def is_held(self, norm: float, share: float, factors: Factors | None) -> bool:
+        """Tell whether a Hessian of this norm is known to that share of it in its type.
+
+        XLA takes what is below the smallest normal number for zero, wherever it comes up. A
+        Hessian that is zero, ``factors`` times too, may have vanished: it has if what it is made
+        of holds such numbers, or if it is another at the same parameters times a power of two that
+        takes the largest near 1.
+        """
+        loss, params, data, microbatch = self._arguments
+        flat = flat_shape(params)
+        if norm > 0:
+            return share * norm >= np.sqrt(flat.size) * float(jnp.finfo(flat.dtype).tiny)
+        if arguments.holds_subnormal((params, data)):
+            return False
+        largest = max(
+            float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(params) if leaf.size
+        )
+        power = -int(np.frexp(largest)[1])
+        if power <= 0:
+            return True
+        raised = jax.tree.map(lambda leaf: jnp.ldexp(leaf, power), params)
+        hessian = compiled_map(loss, raised, data, microbatch, factors, self._reads)
+        vector = jax.random.normal(jax.random.key(0), (flat.size,), flat.dtype)
+        return not np.any(_flat_product(hessian, params, vector))
+
+
+@partial(jax.jit, static_argnames=("loss", "microbatch", "reads"))
+def compiled_map(
+    loss: Loss,
+    params: Any,
+    data: tuple[Any, ...],
+    microbatch: int | None = None,
+    factors: Factors | None = None,
+    reads: str = "",
+) -> Any:
+    """Return the Hessian as a map, :func:`hessian_map`, compiled once per loss and ``reads``.
+
+    It is the same function object every time, but for the arrays in it; so what takes it is
+    compiled once too.
+    """
+    del reads  # it tells programs apart
+    return hessian_map(loss, params, data, microbatch, factors)
+
+
+@jax.jit
+def _flat_product(hessian: Any, params: Any, vector: jax.Array) -> jax.Array:
+    _, unravel = ravel_pytree(params)
+    return ravel_pytree(hessian(unravel(vector)))[0]
 
 
 @partial(jax.jit, donate_argnames="basis")
@@ -55,19 +121,39 @@ def append(
     ``hessian`` maps pytrees like ``params``, see :func:`samedge.products.hessian_map`. Where
     nothing of the direction is left but rounding, nothing is multiplied and zeros are appended.
     """
-    _, unravel = ravel_pytree(params)
     vector, share = orthogonal(basis.vectors, unit(direction))
+    vectors = basis.vectors.at[filled].set(vector)
+    return _multiplied(hessian, params, Basis(vectors, basis.products), filled, vector, share)
+
+
+@partial(jax.jit, donate_argnames="basis")
+def append_again(
+    hessian: Any, params: Any, basis: Basis, filled: jax.Array, share: jax.Array
+) -> Appended:
+    """Multiply the vector that was appended last once more, by another multiple of H."""
+    return _multiplied(hessian, params, basis, filled, basis.vectors[filled], share)
+
+
+def _multiplied(
+    hessian: Any, params: Any, basis: Basis, filled: jax.Array, vector: jax.Array, share: jax.Array
+) -> Appended:
+    """Set the product of the row ``filled``, which is ``vector``, if there is a share of it."""
     # Only the product is conditional: a branch that took the basis would copy it.
     product = jax.lax.cond(
         share > 0,
-        lambda: ravel_pytree(hessian(unravel(vector)))[0],
+        lambda: _flat_product(hessian, params, vector),
         lambda: jnp.zeros_like(vector),
     )
-    vectors = basis.vectors.at[filled].set(vector)
     products = basis.products.at[filled].set(product)
-    column = vectors @ product
-    rest = product - column @ vectors
-    return Appended(Basis(vectors, products), column, share, rest, jnp.linalg.norm(rest))
+    column = basis.vectors @ product
+    rest = product - column @ basis.vectors
+    return Appended(Basis(basis.vectors, products), column, share, rest, norm(rest))
+
+
+@partial(jax.jit, donate_argnames="rows")
+def multiple(rows: jax.Array, power: jax.Array) -> jax.Array:
+    """Return rows times ``2**power``."""
+    return jnp.ldexp(rows, power)
 
 
 @jax.jit
@@ -76,7 +162,7 @@ def residual(
 ) -> tuple[jax.Array, jax.Array]:
     """Return the residual ``Hy - value y`` (n,) of the Ritz vector y, and its norm."""
     rest = coefficients @ basis.products - value * (coefficients @ basis.vectors)
-    return rest, jnp.linalg.norm(rest)
+    return rest, norm(rest)
 
 
 @jax.jit
@@ -106,12 +192,6 @@ def trees(params: Any, rows: jax.Array) -> tuple[Any, ...]:
     """Return rows ``(k, n)`` as pytrees like ``params``."""
     _, unravel = ravel_pytree(params)
     return tuple(unravel(row) for row in rows)
-
-
-def unit(vector: jax.Array) -> jax.Array:
-    """Return a vector at norm 1, or zero if it is zero."""
-    length = jnp.linalg.norm(vector)
-    return vector / jnp.where(length > 0, length, 1)
 
 
 def orthogonal(vectors: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def mean_over_microbatches(
-    function: Callable[..., Any], data: tuple[jax.Array, ...], microbatch: int | None
+    function: Callable[..., Any], data: tuple[Any, ...], microbatch: int | None
 ) -> Any:
     """Return the mean of ``function(*piece)`` over equal pieces of the data.
 
@@ -19,21 +19,28 @@ def mean_over_microbatches(
     Parameters
     ----------
     function
-        Takes arrays shaped like ``data`` with ``microbatch`` examples; returns a pytree.
+        Takes arguments like ``data`` with ``microbatch`` examples; returns a pytree.
     data
-        Arrays whose leading axis is the examples; their number is a multiple of ``microbatch``.
+        Pytrees of arrays whose leading axis is the examples; their number is a multiple of
+        ``microbatch`` (:func:`samedge.arguments.require_pieces`).
     microbatch
         Examples of a piece; None applies ``function`` to the whole.
     """
-    examples = data[0].shape[0]
-    if microbatch is None or microbatch == examples:
+    if microbatch is None or microbatch == (examples := number_of_examples(data)):
         return function(*data)
-    pieces = tuple(x.reshape((examples // microbatch, microbatch, *x.shape[1:])) for x in data)
+    pieces = jax.tree.map(
+        lambda x: x.reshape((examples // microbatch, microbatch, *x.shape[1:])), data
+    )
 
-    def add(total: Any, piece: tuple[jax.Array, ...]) -> tuple[Any, None]:
+    def add(total: Any, piece: tuple[Any, ...]) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, function(*piece)), None
 
-    shapes = jax.eval_shape(function, *(x[0] for x in pieces))
+    shapes = jax.eval_shape(function, *jax.tree.map(lambda x: x[0], pieces))
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     total, _ = jax.lax.scan(add, zero, pieces)
     return jax.tree.map(lambda x: x * (microbatch / examples), total)
+
+
+def number_of_examples(data: tuple[Any, ...]) -> int:
+    """Return the length of the leading axis of data that can be cut into microbatches."""
+    return jax.tree.leaves(data)[0].shape[0]

@@ -14,9 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from samedge import basis
-from samedge.products import Loss
+from samedge import arguments, basis
+from samedge.products import Loss, explained_derivatives
 from samedge.quadrature import Estimate, moment
+from samedge.scaling import OperatorScale, norm, unit
+
+ACCURACY = 1e-3  # of the largest node, to which a Hessian near the smallest number must be known
 
 
 class SpectralDensity(NamedTuple):
@@ -34,7 +37,7 @@ class SpectralDensity(NamedTuple):
     size
         n, the number of parameters.
     hvp_count
-        Hessian-vector products spent.
+        Hessian-vector products of the probes, without those that found the Hessian's scale.
     """
 
     nodes: np.ndarray
@@ -56,6 +59,7 @@ class _Chain(NamedTuple):
     invariant: jax.Array  # whether the vectors span an invariant space
 
 
+@explained_derivatives()
 def spectral_density(
     loss: Loss,
     params: Any,
@@ -65,6 +69,7 @@ def spectral_density(
     *,
     key: jax.Array,
     microbatch: int | None = None,
+    pure: bool = False,
 ) -> SpectralDensity:
     """Estimate the spectral density of the Hessian of ``loss(params, *data)``.
 
@@ -77,8 +82,8 @@ def spectral_density(
 
     Parameters
     ----------
-    loss, params, data
-        The function, a pytree of floating-point arrays of one type, further arguments.
+    loss, params, data, pure
+        As in :func:`samedge.hessian.top_eigenpairs`.
     probes
         Number of random vectors. One at a time is worked on.
     steps
@@ -92,23 +97,41 @@ def spectral_density(
 
     Raises
     ------
+    TypeError, ValueError
+        For arguments that are not as described, each with what is wrong where.
     FloatingPointError
-        If a Hessian-vector product is not finite.
+        If a Hessian-vector product is not finite, or the Hessian so small that what its type
+        takes for zero may count.
     """
-    size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    length = min(steps, size)
+    arguments.require_untraced("spectral_density", params, data, key)
+    arguments.require(loss, params, data, microbatch)
+    arguments.require_key(key)
+    arguments.require_whole("probes", probes, 1)
+    arguments.require_whole("steps", steps, 1)
+    flat = basis.flat_shape(params)
+    size, length = flat.size, min(steps, flat.size)
     nodes, weights = np.full((2, probes, steps), np.nan)
-    hessian = basis.compiled_map(loss, params, data, microbatch)
-    spent = 0
+    hessian = basis.Hessian(loss, params, tuple(data), microbatch, pure)
+    scale = OperatorScale(flat.dtype)
+    spent, largest = 0, 0.0
     for probe, probe_key in enumerate(jax.random.split(key, probes)):
-        chain = _tridiagonalise(hessian, params, length, probe_key)
+        chain = _tridiagonalise(hessian.times(scale.factors), params, length, probe_key)
+        while scale.changed_by(float(chain.scale)):
+            chain = _tridiagonalise(hessian.times(scale.factors), params, length, probe_key)
         if not np.isfinite(float(chain.scale)):
             raise FloatingPointError("a Hessian-vector product is not finite")
         found = int(chain.multiplied)
         spent += found
-        nodes[probe, :found], weights[probe, :found] = _gauss_rule(
+        multiples, weights[probe, :found] = _gauss_rule(
             np.asarray(chain.diagonal, np.float64)[:found],
             np.asarray(chain.couplings, np.float64)[: found - 1],
+        )
+        nodes[probe, :found] = scale.original(multiples)
+        largest = max(largest, float(np.abs(nodes[probe, :found]).max()))
+    if not hessian.is_held(largest, ACCURACY, scale.factors):
+        raise FloatingPointError(
+            f"the Hessian is too small for {flat.dtype}, which takes for zero what it may be made "
+            "of; multiply the loss, or use float64"
         )
     return SpectralDensity(
         nodes, weights, moment(nodes, weights, 1), moment(nodes, weights, 2), size, spent
@@ -133,7 +156,7 @@ def _tridiagonalise(hessian: Any, params: Any, steps: int, key: jax.Array) -> _C
     probe = jax.random.normal(key, flat.shape, flat.dtype)
     none = jnp.zeros((), flat.dtype)
     start = _Chain(
-        vectors=jnp.zeros((steps, flat.size), flat.dtype).at[0].set(basis.unit(probe)),
+        vectors=jnp.zeros((steps, flat.size), flat.dtype).at[0].set(unit(probe)),
         diagonal=jnp.zeros(steps, flat.dtype),
         couplings=jnp.zeros(steps, flat.dtype),
         multiplied=jnp.int32(0),
@@ -148,7 +171,7 @@ def _tridiagonalise(hessian: Any, params: Any, steps: int, key: jax.Array) -> _C
         number = chain.multiplied
         vector = chain.vectors[number]
         product, _ = ravel_pytree(hessian(unravel(vector)))
-        scale = jnp.maximum(chain.scale, jnp.linalg.norm(product))
+        scale = jnp.maximum(chain.scale, norm(product))
         value = vector @ product
         before = jnp.maximum(number - 1, 0)
         coupling = jnp.where(number > 0, chain.couplings[before], 0)
@@ -172,5 +195,5 @@ def _tridiagonalise(hessian: Any, params: Any, steps: int, key: jax.Array) -> _C
 
 def _outside(vectors: jax.Array, rest: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the part of ``rest`` outside the span of the rows, normalised, and its norm."""
-    following, share = basis.orthogonal(vectors, basis.unit(rest))
-    return following, share * jnp.linalg.norm(rest)
+    following, share = basis.orthogonal(vectors, unit(rest))
+    return following, share * norm(rest)

@@ -48,6 +48,7 @@ class DensityObserver:
             self.settings.density.steps,
             key=jax.random.fold_in(self.key, snapshot.step),
             microbatch=self.settings.microbatch,
+            pure=True,
         )
         record = _record(snapshot.step, density)
         for place in places:

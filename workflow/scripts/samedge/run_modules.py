@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 RUN_MODULES = (
+    "arguments",
     "basis",
     "batching",
     "certificate",
@@ -36,6 +37,7 @@ RUN_MODULES = (
     "schedule",
     "steps",
     "together",
+    "tracing",
     "training",
     "variables",
 )

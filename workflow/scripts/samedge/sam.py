@@ -6,6 +6,7 @@ A rule says where the second gradient is taken, which optimizer applies it, and 
 lies; training, cubes and figures take all three from the rule, looked up in :data:`RULES`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from samedge import edge
+from samedge import arguments, edge
 from samedge.registry import Registry
+from samedge.scaling import scaled_norm
 
 RULES = Registry("update rule")
 
@@ -42,9 +44,11 @@ class UpdateRule:
 
 
 def _normalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
-    norm = optax.tree.norm(gradient) + epsilon
-    # A gradient of zero has no direction to go: it stays zero, and is not divided by zero.
-    return optax.tree.scale(rho / jnp.where(norm == 0, 1, norm), gradient)
+    norm, factor = scaled_norm(gradient)
+    length = norm + epsilon * factor
+    # A gradient of zero has no direction, whatever epsilon.
+    share = jnp.where(norm > 0, rho / jnp.where(length > 0, length, 1), 0)
+    return optax.tree.scale(share, optax.tree.scale(factor, gradient))
 
 
 def _unnormalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
@@ -108,8 +112,19 @@ def sam_gradient(
     params, data
         The point and the rest of the arguments.
     rho, epsilon
-        Radius of the perturbation (paper, equation 1), and what is added to the norm it divides by.
+        Radius of the perturbation (paper, equation 1), and what is added to the norm it divides
+        by; both finite and not below 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that are not as described, each with what is wrong where.
     """
-    value_and_grad = jax.value_and_grad(lambda point: loss(point, *data))
+    arguments.require(loss, params, data)
+    for name, value in (("rho", rho), ("epsilon", epsilon)):
+        arguments.require_number(name, value, lambda x: 0 <= x < math.inf, "of at least 0")
+    value_and_grad = jax.value_and_grad(lambda point: arguments.scalar(loss(point, *data)))
+    dtype = jax.tree.leaves(params)[0].dtype
+    rho, epsilon = (jnp.asarray(value, dtype) for value in (rho, epsilon))
     _, gradient, ascended = gradients(sam(), value_and_grad, params, rho, epsilon)
     return gradient, ascended

@@ -350,6 +350,7 @@ class Run:
                 overlook=curvature.overlook,
                 microbatch=self.settings.microbatch,
                 start=self.spectrum,
+                pure=True,
             )
         except FloatingPointError:
             return "non-finite Hessian-vector product"

@@ -1,0 +1,101 @@
+"""What a loss reads, seen by tracing it: programs are compiled for that, not for its name alone.
+
+``jax.jit`` remembers a function by the object it is. A loss that reads a global, an attribute or a
+closed-over array would go on with what it read first.
+"""
+
+import hashlib
+import re
+import weakref
+from collections.abc import Callable, Iterable
+from types import MethodType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+JITTED = type(jax.jit(lambda: None))
+ADDRESS = re.compile(r"0x[0-9a-f]+")  # in the representation of an object
+
+_digests: dict[int, tuple[weakref.ref, bytes]] = {}  # of arrays that cannot change, by identity
+
+
+def what_it_reads(loss: Callable[..., Any], params: Any, data: tuple[Any, ...]) -> str:
+    """Return a digest of what the loss computes, and of all values it reads beside its arguments.
+
+    The loss is traced anew, so that a global, an attribute or a closed-over array which has
+    changed since changes the digest. Not seen is what a function reads that the loss calls under
+    ``jax.jit``, since JAX remembers its trace, and what only the rules of a custom derivative read.
+    """
+    # JAX remembers traces by function: a new one is not known yet.
+    traced = jax.make_jaxpr(lambda params, *data: loss(params, *data))(params, *data)
+    digest = hashlib.blake2b(digest_size=16)
+    for part in _parts(traced):
+        digest.update(part)
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def without_jit(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function, or method, without the ``jax.jit`` around it, which remembers traces."""
+    if isinstance(loss, MethodType):
+        function = without_jit(loss.__func__)
+        return loss if function is loss.__func__ else MethodType(function, loss.__self__)
+    return without_jit(loss.__wrapped__) if isinstance(loss, JITTED) else loss
+
+
+def _parts(value: Any) -> Iterable[bytes]:
+    """Yield what tells one traced program, and the values in it, from another."""
+    if isinstance(value, core.ClosedJaxpr):
+        yield from (_content(const) for const in value.consts)
+        yield from _parts(value.jaxpr)
+    elif isinstance(value, core.Jaxpr):
+        numbers: dict[Any, int] = {}
+        for variable in (*value.constvars, *value.invars):
+            yield str(variable.aval).encode()
+            numbers[variable] = len(numbers)
+        for equation in value.eqns:
+            yield equation.primitive.name.encode()
+            for atom in equation.invars:
+                yield _atom(atom, numbers)
+            for variable in equation.outvars:
+                yield str(variable.aval).encode()
+                numbers[variable] = len(numbers)
+            for name in sorted(equation.params):
+                yield name.encode()
+                yield from _parts(equation.params[name])
+        yield from (_atom(atom, numbers) for atom in value.outvars)
+    elif isinstance(value, tuple | list):
+        yield str(len(value)).encode()
+        for item in value:
+            yield from _parts(item)
+    elif isinstance(value, np.ndarray | np.generic | jax.Array):
+        yield _content(value)
+    elif callable(value):
+        yield getattr(value, "__qualname__", type(value).__qualname__).encode()
+    else:
+        yield ADDRESS.sub("", repr(value)).encode()
+
+
+def _atom(atom: Any, numbers: dict[Any, int]) -> bytes:
+    if isinstance(atom, core.Literal):
+        return f"{atom.aval} {np.asarray(atom.val).tobytes().hex()}".encode()
+    return str(numbers[atom]).encode()
+
+
+def _content(array: Any) -> bytes:
+    """Return a digest of an array's type, shape and values."""
+    fixed = isinstance(array, jax.Array)
+    known = _digests.get(id(array)) if fixed else None
+    if known is not None and known[0]() is array:
+        return known[1]
+    raw = jax.random.key_data(array) if jnp.issubdtype(array.dtype, jax.dtypes.prng_key) else array
+    values = np.ascontiguousarray(raw)
+    head = f"{array.dtype}{np.shape(array)}".encode()
+    found = hashlib.blake2b(head + b"\0" + values.tobytes(), digest_size=16).digest()
+    if fixed:
+        place = id(array)
+        _digests[place] = weakref.ref(array, lambda _: _digests.pop(place, None)), found
+    return found
