@@ -42,7 +42,6 @@ def hessian_vector_product(
     With ``microbatch``, the loss must be a mean over the examples (leading axis) of the data, each
     of which is computed by itself.
 
-
     Raises
     ------
     TypeError, ValueError
