@@ -22,6 +22,7 @@ from samedge.checkpoint import Checkpoints, Interval, sole_writer
 from samedge.device import named_memory, prepare_jax
 from samedge.errors import Parser, UserError, nearest, run_script
 from samedge.grid import grid_runs
+from samedge.interruption import heed, noted
 from samedge.logs import say
 from samedge.run_modules import sources_digest
 from samedge.settings import RunSettings, decimal_string
@@ -66,6 +67,8 @@ def main(argv: list[str] | None = None) -> None:
         if any(waited) and not any(before) and all(path.exists() for path in outputs):
             say(f"the other process has finished this run: {arguments.output}")
             return
+        # From here on JAX is there, in which an exception of a signal's handler can be lost.
+        stack.enter_context(noted())
         prepare_jax(settings.precision, arguments.device, jobs=arguments.jobs_per_gpu, report=say)
         with named_memory(_lower(settings, together=len(jobs) > 1)):
             run(arguments, jobs)
@@ -79,8 +82,9 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     from samedge.provenance import provenance
     from samedge.together import groups, most_at_once
 
+    heed()
     programs = count_programs()
-    data = read_data(arguments.data)
+    data = read_data(arguments.data, heed)
     attributes = provenance(data)
     # The date stands here, in the log, so that run files of equal settings can be equal.
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -102,6 +106,7 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
 
         problem = build_problem(jobs[0].settings, data)
         for group in groups([*zip(jobs, checkpoints, strict=True)], most):
+            heed()
             begun, ready = time.perf_counter(), programs.seconds
             trained = train(group, problem, progress, together=len(jobs) > 1)
             taken += time.perf_counter() - begun - (programs.seconds - ready)

@@ -20,6 +20,7 @@ The solver grows an orthonormal basis V and keeps the products HV, so that every
    the challenge has explored.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -104,6 +105,7 @@ def top_eigenpairs(
     microbatch: int | None = None,
     start: Eigenpairs | RitzPairs | None = None,
     ends: bool = True,
+    pause: Callable[[], None] = lambda: None,
 ) -> Eigenpairs:
     """Return the k eigenpairs of largest magnitude of the Hessian, certified by their residuals.
 
@@ -138,6 +140,8 @@ def top_eigenpairs(
         its Ritz pairs. The outcome is held to the same tolerance and challenge as without.
     ends
         Whether both ends of the spectrum must converge too; they are reported either way.
+    pause
+        Called before every product; what it raises ends the measurement.
 
     Raises
     ------
@@ -163,7 +167,7 @@ def top_eigenpairs(
             f"start is of {start.ritz_vectors.shape[1]} parameters, and there are {flat.size}"
         )
     hessian = basis.compiled_map(loss, params, data, microbatch)
-    solver = _Solver(hessian, params, k, tolerance, overlook, max_products, max_vectors, key)
+    solver = _Solver(hessian, params, k, tolerance, overlook, max_products, max_vectors, key, pause)
     solver.begin(start, ends)
     solver.follow(ends=False)
     while not solver.exhausted and solver.overlooked > overlook:
@@ -202,8 +206,9 @@ class _Solver:
         max_products: int,
         max_vectors: int,
         key: jax.Array,
+        pause: Callable[[], None],
     ) -> None:
-        self.hessian, self.params = hessian, params
+        self.hessian, self.params, self.pause = hessian, params, pause
         flat = basis.flat_shape(params)
         self.size, self.dtype = flat.size, flat.dtype
         self.k = k
@@ -373,6 +378,7 @@ class _Solver:
 
     def _append(self, direction: jax.Array) -> bool:
         """Multiply what a direction adds to the basis; tell whether it added anything."""
+        self.pause()
         filled = self.filled
         self.basis, column, share, rest, length = basis.append(
             self.hessian, self.params, self.basis, jnp.int32(filled), direction

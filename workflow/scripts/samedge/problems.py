@@ -5,6 +5,7 @@ How data become inputs and targets is looked up by the task's kind in :data:`TAS
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 
 from samedge.datasets import Minibatches, TaskData, character_windows, image_arrays
 from samedge.errors import UserError
+from samedge.interruption import heed
 from samedge.losses import LOSSES, MEANS_OVER_EXAMPLES, character_losses
 from samedge.models import MODELS, Model
 from samedge.registry import Registry
@@ -39,7 +41,8 @@ class Problem:
     train
         All training inputs and targets, on the device.
     test
-        ``params -> float``, the metric after the last step.
+        ``params -> float``, the metric after the last step. If it takes long, it calls
+        :func:`samedge.interruption.heed` between its pieces.
     metric
         ``"test_error"`` (share of wrong labels) or ``"test_loss"`` (nats per character).
     """
@@ -111,23 +114,18 @@ def images(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Pro
     inputs = jnp.asarray(arrays["train_inputs"])
     targets = jax.nn.one_hot(arrays["train_labels"], CLASSES, dtype=dtype)
 
-    @jax.jit
-    def wrong(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
-        def one(example: tuple[jax.Array, jax.Array]) -> jax.Array:
-            image, label = example
-            return jnp.argmax(model.apply(params, image[None])[0]) != label
+    def wrong(params: Any, image: jax.Array, label: jax.Array) -> jax.Array:
+        return jnp.argmax(model.apply(params, image[None])[0]) != label
 
-        return jnp.mean(
-            jax.lax.map(one, (inputs, labels), batch_size=TEST_BATCH), dtype=jnp.float32
-        )
+    def test(params: Any) -> float:
+        flags = _each(wrong, params, (arrays["test_inputs"], arrays["test_labels"]))
+        return float(jnp.mean(flags, dtype=jnp.float32))
 
     return Problem(
         init=lambda key: model.init(key, inputs[:1].astype(jnp.float32)),
         loss=_loss_of(model, settings),
         train=(inputs, targets),
-        test=lambda params: float(
-            wrong(params, jnp.asarray(arrays["test_inputs"]), jnp.asarray(arrays["test_labels"]))
-        ),
+        test=test,
         metric="test_error",
     )
 
@@ -143,17 +141,12 @@ def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) ->
     test_windows = character_windows(data.arrays["test_text"], length)
     model = _model(settings, VOCABULARY)
 
-    @jax.jit
-    def totals(params: Any, inputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def one(window: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            tokens, following = window
-            return character_losses(model.apply(params, tokens[None])[0], following)
-
-        return jax.lax.map(one, (inputs, targets), batch_size=TEST_BATCH)
+    def totals(params: Any, tokens: jax.Array, following: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return character_losses(model.apply(params, tokens[None])[0], following)
 
     def test(params: Any) -> float:
-        sums = totals(params, *(jnp.asarray(x) for x in test_windows))
-        total, count = (np.sum(np.asarray(x, np.float64)) for x in sums)
+        sums = _each(totals, params, test_windows)
+        total, count = (np.sum(x.astype(np.float64)) for x in sums)
         return float(total / count)
 
     return Problem(
@@ -163,6 +156,46 @@ def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) ->
         test=test,
         metric="test_loss",
     )
+
+
+def _each(one: Callable[..., Any], params: Any, examples: tuple[np.ndarray, ...]) -> Any:
+    """Return ``one(params, *example)`` of each example, arrays (n, ...) on the host.
+
+    A signal ends it between batches; ``one`` is compiled once per function object.
+    """
+    whole = len(examples[0]) // TEST_BATCH * TEST_BATCH
+    batches = tuple(jnp.asarray(x[:whole].reshape(-1, TEST_BATCH, *x.shape[1:])) for x in examples)
+    parts = []
+    for number in range(whole // TEST_BATCH):
+        heed()
+        parts.append(_of_batch(one, params, batches, number, number + 1))
+    if whole < len(examples[0]):
+        heed()
+        rest = (jnp.asarray(x[whole:]) for x in examples)
+        parts.append(_of_all(one, params, *rest))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+@partial(jax.jit, static_argnames="one")
+def _of_batch(
+    one: Callable[..., Any], params: Any, batches: tuple[jax.Array, ...], first: int, end: int
+) -> Any:
+    """Return what the last batch from ``first`` to ``end`` comes to.
+
+    It is a loop, of one pass, so that it is compiled as the loop over all of them would be.
+    """
+
+    def values(number: jax.Array) -> Any:
+        return jax.vmap(partial(one, params))(*(x[number] for x in batches))
+
+    shapes = jax.eval_shape(values, first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.fori_loop(first, end, lambda number, _: values(number), zeros)
+
+
+@partial(jax.jit, static_argnames="one")
+def _of_all(one: Callable[..., Any], params: Any, *examples: jax.Array) -> Any:
+    return jax.vmap(partial(one, params))(*examples)
 
 
 def _require_same_data(settings: RunSettings, data: TaskData) -> None:
