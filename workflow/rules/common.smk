@@ -14,7 +14,7 @@ from samedge.errors import UserError
 from samedge.figure_table import FIGURES, drawable
 from samedge.grid import AXES, grid_json
 from samedge.memory import audit_mb, together_mb, training_mb
-from samedge.run_modules import RUN_MODULES
+from samedge.run_modules import modules_of
 
 try:
     EXPERIMENT = validate(config)
@@ -36,9 +36,6 @@ TRAINED = {
     for kind, folder in {"parameters": "parameters", "run": "runs"}.items()
     if kind == "run" or EXPERIMENT.audit.at
 }
-TRAINING_MODULES = [
-    name for name in RUN_MODULES if name != "parameters" or name in TRAINED
-]
 TRAINING_RESOURCES = {
     "gpu": 1,
     # No parameter: where compiled programs lie changes no run, and trains none again.
