@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from samedge.archives import ARCHIVES, archive_of, fetch
 from samedge.errors import Parser, run_script
+from samedge.logs import say
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -14,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     archive = archive_of(options.package)
     fetch(archive, options.output)
-    print(f"{options.output}: {archive.label}, SHA-256 {archive.sha256}, as pinned")
+    say(f"{options.output}: {archive.label}, SHA-256 {archive.sha256}, as pinned")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from samedge.errors import Parser, run_script
+from samedge.logs import say
 from samedge.sharing import EPOCH, pack
 
 
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     names = pack(
         arguments.config, arguments.cubes, arguments.files, arguments.output, arguments.date
     )
-    print(f"{arguments.output}: {len(names)} files")
+    say(f"{arguments.output}: {len(names)} files")
 
 
 if __name__ == "__main__":

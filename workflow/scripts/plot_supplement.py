@@ -4,6 +4,7 @@ from pathlib import Path
 
 from samedge import figures, records
 from samedge.errors import Parser, run_script
+from samedge.logs import say
 from samedge.supplement import write_supplement
 
 
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")
     arguments = parser.parse_args(argv)
     count = write_supplement(records.read_cube(arguments.cube), arguments.output, arguments.axis)
-    print(f"{arguments.output}: {count} runs drawn")
+    say(f"{arguments.output}: {count} runs drawn")
 
 
 if __name__ == "__main__":
