@@ -36,7 +36,7 @@ LONGER = {
 # The learning rate and the radius of the run of each task.
 JOBS = {"mnist": ("0.1", "0.1"), "cifar10": ("0.003", "0.1"), "tiny_shakespeare": ("0.1", "0.3")}
 CHECKPOINT_STEPS = 7
-MOST_KILLS = 6  # of one run
+MOST_KILLS = 9  # of one run
 LONGEST = 600.0  # seconds that a process may take
 SOONEST = 5.0  # seconds from a signal to the line that says it was noticed, at most
 MEASURED = 3  # one of so many kills, at least, is a signal in a measurement
