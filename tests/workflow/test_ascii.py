@@ -89,3 +89,11 @@ def test_no_text_ends_a_script(finished: Checkout, tmp_path):
 def test_help_is_shown(finished: Checkout, script):
     done = finished.script(script, "--help", **ASCII)
     assert (done.returncode, done.stdout.isascii()) == (0, True), done.stdout
+
+
+def test_a_message_of_snakemake_is_shown(unrun: Checkout):
+    for environment in (ASCII, {"PYTHONIOENCODING": "ascii"}):
+        done = unrun.snakemake("--dry-run", "--config", "experiment=\u03bb", **environment)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stdout
+        assert 'experiment: found "' in done.stdout and "is not allowed" in done.stdout

@@ -13,8 +13,12 @@ from samedge.configuration import validate
 from samedge.errors import UserError
 from samedge.figure_table import FIGURES, drawable
 from samedge.grid import AXES, grid_json
+from samedge.logs import spell_out
 from samedge.memory import audit_mb, together_mb, training_mb
 from samedge.run_modules import modules_of
+
+# Snakemake's own output too: a message may quote any character of a configuration.
+spell_out()
 
 try:
     EXPERIMENT = validate(config)
