@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -56,7 +57,7 @@ def write(source, experiment, results, **attributes):
         file = synthetic.run(run, checks=3, **known)
         records.write(file, found["run"])
         if run.audit.at:
-            kept = [parameters.Kept(20, {"w": synthetic.np.zeros(3, "float32")})]
+            kept = [parameters.Kept(20, {"w": np.zeros(3, np.float32)})]
             parameters.write_parameters(found["parameters"], run, kept, file.attrs)
 
 

@@ -335,6 +335,7 @@ class Run:
         gradient_norm, sam_gradient_norm = (float(norm_of(x)) for x in (gradient, ascended))
         if not np.all(np.isfinite([loss, gradient_norm, sam_gradient_norm])):
             return "non-finite loss or gradient"
+        heed()  # programs may have been compiled for it, and more may be for what follows
         curvature = self.settings.curvature
         try:
             top = top_eigenpairs(
