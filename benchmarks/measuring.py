@@ -120,7 +120,7 @@ def machine(packages: Sequence[str]) -> dict[str, Any]:
 
 def read_results(path: Path) -> dict[str, Any]:
     """Return the results stored in a file; none if there is no file."""
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def merge_results(path: Path, entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def merge_results(path: Path, entries: Mapping[str, Any]) -> dict[str, Any]:
     """
     merged = read_results(path) | dict(entries)
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(merged, indent=1) + "\n")
+        temporary.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
     return merged
 
 
@@ -148,7 +148,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def _processor() -> str:
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

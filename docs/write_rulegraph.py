@@ -67,11 +67,13 @@ def rule_graph() -> tuple[set[str], list[tuple[str, str]]]:
 def messages() -> Mapping[str, tuple[str, str]]:
     """Return the purpose and the file of each rule with a message, in the order of the includes."""
     included = re.findall(
-        r'^ *include: "(.+)"$', (REPOSITORY / "Snakefile").read_text(), re.MULTILINE
+        r'^ *include: "(.+)"$', (REPOSITORY / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE
     )
     found = {}
     for path in included:
-        rules = re.split(r"^rule (\w+):$", (REPOSITORY / path).read_text(), flags=re.MULTILINE)
+        rules = re.split(
+            r"^rule (\w+):$", (REPOSITORY / path).read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
         for name, body in zip(rules[1::2], rules[2::2], strict=True):
             message = re.search(r'^    message:\s+"(.+)"$', body, flags=re.MULTILINE)
             if message:

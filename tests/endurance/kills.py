@@ -4,8 +4,9 @@
     python tests/endurance/kills.py workflow --kills 20
 
 Every run or workflow that was killed is started again until it ends, and has to end with what it
-would have come to undisturbed, to the bit, but for the times. It needs neither network nor GPU.
-Exit code 0 says that it was so; otherwise the first difference is shown.
+would have come to undisturbed, to the bit, but for the times. A signal, of which a third of the
+kills of runs are in the midst of a measurement, has to end a run within seconds. It needs neither
+network nor GPU. Exit code 0 says that it was so; otherwise the first difference is shown.
 """
 
 import argparse
@@ -19,187 +20,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import xarray as xr
-import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "tests/workflow"), str(REPOSITORY / "workflow/scripts")]
+sys.path[:0] = [
+    str(REPOSITORY / folder) for folder in ("tests/workflow", "tests/endurance", "workflow/scripts")
+]
+
+from killed_runs import JOBS, LONGEST, TIMES, kill_runs  # noqa: E402
 
 from checkout import TINY, Checkout  # noqa: E402  (their folders are on the path only now)
 from samedge import records  # noqa: E402
-
-TIMES = ["training_time", "wall_time"]
-# More steps and checks than the tiny experiment has, so that there is something to kill.
-LONGER = {
-    "tasks": {
-        "mnist": {"budget": {"steps": 400}, "checks": {"count": 9}},
-        "cifar10": {"budget": {"steps": 60}, "checks": {"count": 7}},
-        "tiny_shakespeare": {"budget": {"steps": 120}, "checks": {"spacing": "even", "count": 7}},
-    }
-}
-# The learning rate and the radius of the run of each task.
-JOBS = {"mnist": ("0.1", "0.1"), "cifar10": ("0.003", "0.1"), "tiny_shakespeare": ("0.1", "0.3")}
-CHECKPOINT_STEPS = 7
-MOST_KILLS = 6  # of one run
-LONGEST = 600.0  # seconds that a process may take
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The files that a training job writes."""
-
-    run: Path
-    parameters: Path
-    checkpoints: Path
-
-    @classmethod
-    def under(cls, folder: Path) -> "Trained":
-        """Return the files of a job that writes to a folder."""
-        return cls(folder / "run.nc", folder / "parameters.nc", folder / "checkpoints")
-
-    def differences(self, other: "Trained") -> Iterator[str]:
-        """Yield what the two jobs' outputs differ in, but for times."""
-        runs = [records.read_run(job.run).drop_vars(TIMES) for job in (self, other)]
-        try:
-            xr.testing.assert_identical(*runs)
-        except AssertionError as error:
-            yield str(error)
-        if self.parameters.read_bytes() != other.parameters.read_bytes():
-            yield f"{self.parameters} differs from {other.parameters}"
-        yield from (f"{path} is left" for path in self.run.parent.iterdir() if path.suffix != ".nc")
-
-
-def kill_runs(checkout: Checkout, kills: int, seed: int, say: Callable[[str], None]) -> Counter:
-    """Kill training jobs of the three tasks so often, in turns; return how often in which way.
-
-    ``checkout`` must hold the data of the tiny experiment.
-
-    Raises
-    ------
-    AssertionError
-        If a job ends with anything but what it comes to undisturbed.
-    """
-    chance = random.Random(seed)
-    (checkout.root / "longer.yaml").write_text(yaml.safe_dump(LONGER), encoding="utf-8")
-    counts: Counter = Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        references = {}
-        for task in JOBS:
-            reference = Trained.under(Path(folder) / task / "reference")
-            done = _finish(_job(checkout, task, reference, "--checkpoint-minutes", "0"))
-            assert done[0] == 0, done[1]
-            references[task] = reference
-            say(f"{task}: undisturbed, {records.read_run(reference.run).sizes['check']} checks")
-        number = 0
-        while counts.total() < kills:
-            for task in JOBS:
-                number += 1
-                job = Trained.under(Path(folder) / task / f"run{number}")
-                ways = _kill_until_done(checkout, task, job, chance)
-                counts.update(ways)
-                differences = list(job.differences(references[task]))
-                assert not differences, "\n".join(differences)
-                say(f"{task}: killed by {', '.join(ways) or 'nothing'}; the same to the bit")
-                if counts.total() >= kills:
-                    break
-    return counts
-
-
-def _kill_until_done(
-    checkout: Checkout, task: str, job: Trained, chance: random.Random
-) -> list[str]:
-    ways = []
-    while True:
-        process = _job(checkout, task, job, "--checkpoint-steps", str(CHECKPOINT_STEPS))
-        way = chance.choice(list(MOMENTS)) if len(ways) < MOST_KILLS else None
-        if way is not None and MOMENTS[way](process, job, chance):
-            process.send_signal(signal.SIGTERM if way == "SIGTERM" else signal.SIGKILL)
-            code, output = _finish(process)
-            if code != 0:
-                assert code in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM), output
-                assert "Traceback" not in output, output
-                ways.append(way)
-                continue
-        else:
-            code, output = _finish(process)
-        assert code == 0, output
-        return ways
-
-
-def _job(checkout: Checkout, task: str, job: Trained, *options: str) -> subprocess.Popen:
-    eta, rho = JOBS[task]
-    arguments = {
-        "--task": task,
-        "--eta": eta,
-        "--rho": rho,
-        "--device": "cpu",
-        "--data": f"results/tiny/data/{task}.npz",
-        "--cache": "results/cache",
-        "--output": job.run,
-        "--parameters": job.parameters,
-        "--checkpoints": job.checkpoints,
-    }
-    flat = [part for pair in arguments.items() for part in pair]
-    configuration = ("--configfile", "config.yaml", TINY, "longer.yaml")
-    return checkout.start("workflow/scripts/train_run.py", *configuration, *flat, *options)
-
-
-def _finish(process: subprocess.Popen) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=LONGEST)
-    return process.returncode, output
-
-
-def _any_moment(process: subprocess.Popen, job: Trained, chance: random.Random) -> bool:
-    """Wait until some moment of the job, starting up included."""
-    return _outlasts(process, chance.uniform(0, 6))
-
-
-def _in_training(process: subprocess.Popen, job: Trained, chance: random.Random) -> bool:
-    """Wait until some moment after a first checkpoint of this life."""
-    before = {path.name for path in job.checkpoints.glob("*.npz")}
-    fresh = _seen(process, lambda: {path.name for path in job.checkpoints.glob("*.npz")} - before)
-    return fresh and _outlasts(process, chance.uniform(0, 1))
-
-
-def _at_checkpoint(process: subprocess.Popen, job: Trained, chance: random.Random) -> bool:
-    """Wait for a checkpoint that is being written, not always the first."""
-    for _ in range(chance.randint(1, 4)):
-        if not _seen(process, lambda: [*job.checkpoints.glob(".unfinished*")], pause=0.0):
-            return False
-    return _outlasts(process, chance.uniform(0, 0.002))
-
-
-def _at_final_write(process: subprocess.Popen, job: Trained, chance: random.Random) -> bool:
-    """Wait for an output that is being written."""
-    seen = _seen(process, lambda: [*job.run.parent.glob(".*.tmp")], pause=0.0)
-    return seen and _outlasts(process, chance.uniform(0, 0.02))
-
-
-MOMENTS: Mapping[str, Callable[[subprocess.Popen, Trained, random.Random], bool]] = {
-    "SIGKILL at any moment": _any_moment,
-    "SIGKILL in training": _in_training,
-    "SIGKILL at a checkpoint": _at_checkpoint,
-    "SIGKILL at the final write": _at_final_write,
-    "SIGTERM": _in_training,
-}
-
-
-def _outlasts(process: subprocess.Popen, seconds: float) -> bool:
-    """Wait so long; tell whether the process still runs."""
-    time.sleep(seconds)
-    return process.poll() is None
-
-
-def _seen(process: subprocess.Popen, found: Callable[[], object], pause: float = 0.002) -> bool:
-    """Wait until something is found; tell whether it was while the process ran."""
-    while process.poll() is None:
-        if found():
-            return True
-        time.sleep(pause)
-    return False
 
 
 def kill_workflow(
@@ -264,6 +97,17 @@ def forget_runs(results: Path) -> None:
     """Delete every run file and cube, so that the workflow has to train again."""
     for path in [*(results / "runs").rglob("*.nc"), *(results / "cubes").glob("*.nc")]:
         path.unlink()
+
+
+def _finish(process: subprocess.Popen) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=LONGEST)
+    return process.returncode, output
+
+
+def _outlasts(process: subprocess.Popen, seconds: float) -> bool:
+    """Wait so long; tell whether the process still runs."""
+    time.sleep(seconds)
+    return process.poll() is None
 
 
 def _group(number: signal.Signals) -> Callable[[subprocess.Popen], None]:

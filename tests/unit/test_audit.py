@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import itertools
+import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,10 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import synthetic
-from samedge import audit, audit_table, parameters, records, training
+from samedge import audit, audit_table, basis, parameters, records, training
 from samedge.datasets import Minibatches, character_windows
-from samedge.errors import UserError
+from samedge.errors import Interrupted, UserError
+from samedge.interruption import noted
 from samedge.problems import build_problem
 from samedge.provenance import provenance
 from synthetic import run_settings, task_data
@@ -128,6 +131,23 @@ def double():
 
 def run_audit(run):
     return audit.audit(*run, report=lambda line: None)
+
+
+@pytest.mark.parametrize("place", ["hessian", "products"])
+def test_a_signal_ends_an_audit_between_its_pieces(audited_run, double, monkeypatch, place):
+    module, name = {"hessian": (basis, "append"), "products": (audit, "_exact_product")}[place]
+    original, calls = getattr(module, name), []
+
+    def interrupting(*arguments):
+        calls.append(None)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, name, interrupting)
+    with noted(), pytest.raises(Interrupted, match="SIGTERM"):
+        run_audit(audited_run("mnist"))
+    assert len(calls) == 2
 
 
 def by_name(check, method):

@@ -1,7 +1,9 @@
 """Checkpoints: what comes back is what was written, of this run and undamaged, or nothing."""
 
+import gc
 import os
 import random
+import sys
 import time
 
 import jax
@@ -9,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import checkpoint, training
+from samedge import basis, checkpoint, density, training
 from samedge.checkpoint import Checkpoints, Interval, sole_writer
 from samedge.errors import Interrupted
-from samedge.interruption import Interruption
+from samedge.interruption import heed
 from samedge.observers import DensityObserver
 from samedge.parameters import ParameterKeeper
 from samedge.problems import Problem
@@ -206,9 +208,22 @@ def problem():
         init=lambda key: jax.tree.map(jnp.copy, params),
         loss=loss,
         train=data,
-        test=lambda final: float(loss(final, *data)),
+        test=lambda final: _test(final, data),
         metric="test_loss",
     )
+
+
+def _test(params, data):
+    """Return the mean of the loss over three pieces of the data, and heed signals in between."""
+    values = []
+    for first in (0, 4, 8):
+        heed()
+        values.append(measured(params, *(x[first : first + 4] for x in data)))
+    return sum(values) / len(values)
+
+
+def measured(params, inputs, targets):
+    return float(loss(params, inputs, targets))
 
 
 RUN = {
@@ -286,39 +301,67 @@ def test_times_before_the_checkpoint_count(problem, tmp_path, lines):
     assert steps == sorted(set(steps))
 
 
+# A piece of a job's long work: the function that computes it, and what calls it once for each.
+PIECES = {
+    "check": (training, "measure_gradients"),
+    "product": (basis, "append"),
+    "density": (density, "_extended"),
+    "steps": (training, "take_steps"),
+    "test": (sys.modules[__name__], "measured"),
+}
+
+
+def interrupt(monkeypatch, place, call, number, deliver=os.kill):
+    """Let a signal come while one of a job's pieces is computed; return the calls of each piece."""
+    calls = dict.fromkeys(PIECES, 0)
+
+    def counting(name, original):
+        def piece(*arguments, **options):
+            calls[name] += 1
+            if (name, calls[name]) == (place, call):
+                deliver(os.getpid(), number)
+                calls.update(dict.fromkeys(PIECES, 0))
+            return original(*arguments, **options)
+
+        return piece
+
+    for name, (module, attribute) in PIECES.items():
+        monkeypatch.setattr(module, attribute, counting(name, getattr(module, attribute)))
+    return calls
+
+
+def in_garbage_collection(process, number):
+    """Send a signal where an exception of its handler is dropped: in a callback like JAX's."""
+
+    def callback(phase, info):
+        if phase == "start":
+            os.kill(process, number)
+
+    gc.callbacks.append(callback)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(callback)
+
+
+@pytest.mark.parametrize("deliver", [os.kill, in_garbage_collection])
 @pytest.mark.parametrize("number", [15, 2])
-@pytest.mark.parametrize("place", ["check", "steps"])
-def test_a_signal_leaves_a_checkpoint_and_ends_the_run(
-    problem, tmp_path, lines, monkeypatch, number, place
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [("check", 2), ("product", 5), ("density", 2), ("density", 7), ("steps", 3), ("test", 2)],
+)
+def test_a_signal_ends_the_run_after_the_piece_under_way_with_a_checkpoint(
+    problem, tmp_path, lines, monkeypatch, number, place, call, deliver
 ):
     run = run_settings(**RUN)
     checks, *_ = trained(run, problem)
-    name = {"check": "top_eigenpairs", "steps": "take_steps"}[place]
-    original, calls = getattr(training, name), []
-
-    def interrupting(*arguments, **options):
-        calls.append(None)
-        if len(calls) == 3:
-            os.kill(os.getpid(), number)
-        return original(*arguments, **options)
-
     kept = Checkpoints(tmp_path / "run", IDENTITY, Interval(), lines.append)
     with monkeypatch.context() as patched:
-        patched.setattr(training, name, interrupting)
+        calls = interrupt(patched, place, call, number, deliver)
         with pytest.raises(Interrupted) as caught:
             trained(run, problem, kept)
     assert caught.value.number == number
+    assert calls == dict.fromkeys(PIECES, 0), "other pieces were begun after the signal"
     found, *_ = trained(run, problem, again(kept, lines))
     for one, other in zip(without_times(found), without_times(checks), strict=True):
         np.testing.assert_equal(one, other)
-
-
-def test_of_several_signals_the_first_counts():
-    interruption = Interruption()
-    with interruption.noted():
-        os.kill(os.getpid(), 2)
-        os.kill(os.getpid(), 15)
-        with pytest.raises(Interrupted, match="SIGINT"):
-            interruption.heed()
-    with pytest.raises(Interrupted, match="SIGINT"), interruption.immediate():
-        pytest.fail("a signal that has come is heeded at once")

@@ -1,6 +1,7 @@
 """Whatever goes wrong in a script is one message that says what to do, and no traceback."""
 
 import errno
+import io
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ import pytest
 
 from samedge import errors, files, records
 from samedge.errors import Interrupted, Parser, UserError, run_script
+from samedge.logs import say
 from synthetic import run, run_settings
 
 SMALL = 30_000  # bytes: less than a run file has
@@ -65,6 +67,66 @@ def test_what_should_not_happen_says_where_and_how_to_learn_more(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["script.py", "--verbose"])
     with pytest.raises(json.JSONDecodeError):
         run_script(main)
+
+
+SCRIPT = """
+import sys
+from samedge.errors import UserError, run_script
+from samedge.logs import say
+
+def main():
+    say("λ1 ≤ 2/η")
+    print("printed: ✓", "\\udcff")
+    if sys.argv[1:]:
+        raise UserError("η: found λ")
+
+run_script(main)
+"""
+
+
+def run_text(tmp_path, repository, *arguments, stdout=subprocess.PIPE, **environment):
+    """Run a script that prints what not every terminal can show."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "PYTHON", "LANG"))}
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env=clean | {"PYTHONPATH": str(repository / "workflow/scripts")} | environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+ASCII = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONIOENCODING": "ascii:strict"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+]
+
+
+@pytest.mark.parametrize("environment", ASCII, ids=["ascii", "strict", "locale"])
+def test_what_a_terminal_cannot_show_is_spelled_out(tmp_path, repository, environment):
+    done = run_text(tmp_path, repository, **environment)
+    spelled = "\\u03bb1 \\u2264 2/\\u03b7\nprinted: \\u2713 \\udcff\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, spelled, "")
+    done = run_text(tmp_path, repository, "fail", **environment)
+    assert (done.returncode, done.stderr) == (1, "error: \\u03b7: found \\u03bb\n")
+
+
+def test_a_line_in_no_script_is_spelled_out_too(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    say("λ1 ≤ 2/η")
+    say("2/x é")
+    assert stream.buffer.getvalue().decode("latin-1") == "\\u03bb1 \\u2264 2/\\u03b7\n2/x é\n"
+
+
+def test_that_nobody_reads_the_output_changes_no_exit_code(tmp_path, repository):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = run_text(tmp_path, repository, stdout=full)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert run_text(tmp_path, repository, "fail", stdout=full).returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -541,3 +541,17 @@ def test_another_axis_is_another_figure_and_says_so(pack, tmp_path):
     done = redrawing.redraw(pack(), tmp_path / "redrawn", ["01", "04"], "step")
     assert done.equal == ["figures/figure_01.pdf", "figures/figure_01.png"]
     assert done.other == ["figures/figure_04.pdf", "figures/figure_04.png"]
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+def test_a_figure_of_a_kind_that_nobody_draws_is_left_alone(pack, tmp_path, there_before):
+    strange = ["figures/figure_01.svg", "figures/figure_01", "figures/more/figure_01.pdf"]
+    archive = altered(pack(), dict.fromkeys(strange, b"drawn by hand"), relist=True)
+    output = tmp_path / "redrawn"
+    if there_before:
+        (output / "figures").mkdir(parents=True)
+        (output / "figures/figure_01.svg").write_bytes(b"drawn by hand")
+    done = redrawing.redraw(archive, output, ["01"])
+    assert done.equal == ["figures/figure_01.pdf", "figures/figure_01.png"]
+    assert done.other == []
+    assert {*strange} <= {*done.left_alone}

@@ -12,7 +12,6 @@ from samedge import settings, together, training
 from samedge.checkpoint import Checkpoints, Interval
 from samedge.datasets import TaskData
 from samedge.errors import Interrupted
-from samedge.interruption import Interruption
 from samedge.observers import DensityObserver
 from samedge.parameters import ParameterKeeper
 from samedge.problems import Problem, build_problem
@@ -200,8 +199,7 @@ def test_a_step_of_each_model_is_that_of_a_run_alone(name):
     )
     problem = build_problem(settings_of_all[0], image_data() if images else text_data())
     runs = [
-        training.Run(run, problem, print, (), None, Interruption())
-        for run in (*settings_of_all, *settings_of_all)
+        training.Run(run, problem, print, (), None) for run in (*settings_of_all, *settings_of_all)
     ]
     one_by_one = runs[:2]
     for run in one_by_one:

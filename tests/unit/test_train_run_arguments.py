@@ -95,7 +95,7 @@ def test_a_checkpoint_belongs_to_the_settings_of_jax(tmp_path):
     """A run that began with others would go on with numbers of both."""
     job = train_run.Job(run_settings(), Path("run.nc"), None, tmp_path)
     keys = {
-        train_run._checkpoints(job, ENVIRONMENT | changes, Interval()).key
+        train_run._checkpoints(job, ENVIRONMENT | changes, Interval(), together=False).key
         for changes in ({}, {"git_commit": "1" * 40}, {"jax_settings": "{}"})
     }
     assert len(keys) == 2

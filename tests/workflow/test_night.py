@@ -71,6 +71,36 @@ def test_a_full_disk_costs_nothing_that_was_finished(finished: Checkout, tmp_pat
     assert [*output.parent.iterdir()] == [output]
 
 
+def cut_off(checkout: Checkout, output: Path) -> tuple[str, ...]:
+    """Train a run by hand that ends with checkpoints alone; return the command."""
+    command = by_hand(checkout, output, "--checkpoint-steps", "4")
+    limits = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (90_000,) * 2)"
+    start = "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, 'workflow/scripts')"
+    run = "runpy.run_path(sys.argv[0], None, '__main__')"
+    done = checkout.python("-c", f"{limits}; {start}; {run}", *command)
+    assert [*output.with_suffix(".checkpoints").glob("*.npz")], done.stdout
+    return command
+
+
+@pytest.mark.parametrize(
+    ("edited", "going_on"),
+    [("together", True), ("parameters", True), ("audit", True), ("sam", False)],
+)
+def test_a_run_goes_on_unless_a_module_that_it_uses_was_edited(
+    changeable: Checkout, tmp_path, edited, going_on
+):
+    command = cut_off(changeable, tmp_path / "run.nc")
+    text = "\n# edited\n"
+    if going_on:
+        text += "raise RuntimeError('used, and said not to be')\n"
+    with changeable.module(f"{edited}.py").open("a", encoding="utf-8") as file:
+        file.write(text)
+    done = changeable.python(*command)
+    assert done.returncode == 0, done.stdout
+    assert ("going on from step 12" in done.stdout) == going_on
+    assert ("other settings, data, sources or packages" in done.stdout) != going_on
+
+
 def test_a_merge_that_does_not_fit_leaves_the_cube_before(changeable: Checkout):
     cube = changeable.result("cubes/mnist.nc")
     before = cube.read_bytes()

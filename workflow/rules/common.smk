@@ -14,8 +14,12 @@ from samedge.configuration import validate
 from samedge.errors import UserError
 from samedge.figure_table import FIGURES, drawable
 from samedge.grid import AXES, grid_json
+from samedge.logs import spell_out
 from samedge.memory import audit_mb, together_mb, training_mb
-from samedge.run_modules import RUN_MODULES
+from samedge.run_modules import modules_of
+
+# Snakemake's own output too: a message may quote any character of a configuration.
+spell_out()
 
 try:
     EXPERIMENT = validate(config)
@@ -37,9 +41,6 @@ TRAINED = {
     for kind, folder in {"parameters": "parameters", "run": "runs"}.items()
     if kind == "run" or EXPERIMENT.audit.at
 }
-TRAINING_MODULES = [
-    name for name in RUN_MODULES if name != "parameters" or name in TRAINED
-]
 TRAINING_RESOURCES = {
     "gpu": 1,
     # No parameter: where compiled programs lie changes no run, and trains none again.

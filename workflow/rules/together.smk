@@ -61,7 +61,9 @@ for task in TASKS:
         input:
             data=f"{RESULTS}/data/{task}.npz",
             script=source_file("workflow/scripts/train_run.py"),
-            modules=modules(*TRAINING_MODULES),
+            modules=modules(
+                *modules_of(together=True, parameters="parameters" in TRAINED)
+            ),
         output:
             **{
                 kind: expand(

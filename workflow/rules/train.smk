@@ -5,7 +5,9 @@ rule train_run:
     input:
         data=f"{RESULTS}/data/{{task}}.npz",
         script=source_file("workflow/scripts/train_run.py"),
-        modules=modules(*(name for name in TRAINING_MODULES if name != "together")),
+        modules=modules(
+            *modules_of(together=False, parameters="parameters" in TRAINED)
+        ),
     output:
         **TRAINED,
     log:

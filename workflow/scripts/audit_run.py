@@ -16,6 +16,7 @@ from samedge import records
 from samedge.device import prepare_jax
 from samedge.errors import Parser, UserError, run_script
 from samedge.files import require_file_path
+from samedge.interruption import heed, noted
 from samedge.logs import say
 from samedge.settings import RunSettings
 
@@ -24,9 +25,15 @@ def main(argv: list[str] | None = None) -> None:
     """Audit one run from the command line."""
     arguments = parse(argv)
     require_file_path(arguments.output, "--output")
-    run = records.read_run(arguments.run)
+    with noted():
+        run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Audit the run whose files the arguments name."""
+    recorded = records.read_run(arguments.run)
     try:
-        settings = RunSettings.from_json(run.attrs["settings"])
+        settings = RunSettings.from_json(recorded.attrs["settings"])
     except ValueError as error:
         raise UserError(
             f"{arguments.run}: its settings are not those of this version ({error}); train it again"
@@ -46,13 +53,14 @@ def main(argv: list[str] | None = None) -> None:
     from samedge.programs import count_programs, shared_programs
     from samedge.provenance import provenance
 
+    heed()
     programs = count_programs()
-    data = read_data(arguments.data)
+    data = read_data(arguments.data, heed)
     environment = provenance(data)
     say(f"{settings.task} {settings.name} in float64 on {environment['device']}")
     saved = read_parameters(arguments.parameters)
     with shared_programs(arguments.cache, say):
-        checks = audit(settings, data, run, saved, say)
+        checks = audit(settings, data, recorded, saved, say)
     say(str(programs))
     write_audit(
         Audit(settings, environment, TOLERANCE, DIFFERENCE_STEP, tuple(checks)), arguments.output

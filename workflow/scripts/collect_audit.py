@@ -9,6 +9,7 @@ from samedge.audit_table import errors_csv, errors_markdown, read_audits
 from samedge.errors import Parser, run_script
 from samedge.files import whole_file
 from samedge.grid import grid_runs
+from samedge.logs import say
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     for path, text in ((arguments.csv, errors_csv(audits)), (arguments.markdown, table)):
         with whole_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    print(table, end="")
+    say(table.rstrip("\n"))
 
 
 if __name__ == "__main__":

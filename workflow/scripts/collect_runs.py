@@ -9,6 +9,7 @@ from samedge import records, variables
 from samedge.collecting import collect
 from samedge.errors import Parser, run_script
 from samedge.grid import grid_runs
+from samedge.logs import say
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,9 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     counts = {
         name: int((cube["status"] == value).sum()) for name, value in variables.STATUS.items()
     }
-    print(f"{arguments.output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    say(f"{arguments.output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     if "missing_runs" in cube.attrs:
-        print(f"left out: {cube.attrs['missing_runs']}")
+        say(f"left out: {cube.attrs['missing_runs']}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not t
 
 from samedge.archives import ARCHIVES, archive_of, fetch
 from samedge.errors import Parser, run_script
+from samedge.logs import say
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     archive = archive_of(options.package)
     fetch(archive, options.output)
-    print(f"{options.output}: {archive.label}, SHA-256 {archive.sha256}, as pinned")
+    say(f"{options.output}: {archive.label}, SHA-256 {archive.sha256}, as pinned")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not t
 from samedge import records
 from samedge.collecting import drop_diverged
 from samedge.errors import Parser, run_script
+from samedge.logs import say
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     filtered = drop_diverged(records.read_cube(arguments.input))
     records.write(filtered, arguments.output)
-    print(f"{arguments.output}: removed {filtered.attrs['removed_runs'] or 'nothing'}")
+    say(f"{arguments.output}: removed {filtered.attrs['removed_runs'] or 'nothing'}")
 
 
 if __name__ == "__main__":

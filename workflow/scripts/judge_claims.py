@@ -11,6 +11,7 @@ from samedge import claims_figure, figures, records, verdicts
 from samedge.claims import load_claims
 from samedge.errors import Parser, UserError, run_script
 from samedge.files import whole_file
+from samedge.logs import say
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     figure = claims_figure.draw(judged, tasks)
     figures.save(figure, arguments.output_pdf, arguments.output_png)
     for one in judged:
-        print(f"{one.verdict:13s} {one.task:17s} {one.claim.name}")
+        say(f"{one.verdict:13s} {one.task:17s} {one.claim.name}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.errors import Parser, run_script
+from samedge.logs import say
 from samedge.sharing import EPOCH, pack
 
 
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     names = pack(
         arguments.config, arguments.cubes, arguments.files, arguments.output, arguments.date
     )
-    print(f"{arguments.output}: {len(names)} files")
+    say(f"{arguments.output}: {len(names)} files")
 
 
 if __name__ == "__main__":

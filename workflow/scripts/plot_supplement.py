@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not t
 
 from samedge import figures, records
 from samedge.errors import Parser, run_script
+from samedge.logs import say
 from samedge.supplement import write_supplement
 
 
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")
     arguments = parser.parse_args(argv)
     count = write_supplement(records.read_cube(arguments.cube), arguments.output, arguments.axis)
-    print(f"{arguments.output}: {count} runs drawn")
+    say(f"{arguments.output}: {count} runs drawn")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not t
 
 from samedge.datasets import write_data
 from samedge.errors import Parser, run_script
+from samedge.logs import say
 from samedge.sources import Request, prepare
 
 
@@ -42,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     )
     checksum = write_data(options.output, arrays, attributes)
-    print(f"{options.output}: {attributes['description']}")
+    say(f"{options.output}: {attributes['description']}")
     for name, array in arrays.items():
-        print(f"  {name}: {array.dtype} {array.shape}")
-    print(f"  SHA-256 {checksum}")
+        say(f"  {name}: {array.dtype} {array.shape}")
+    say(f"  SHA-256 {checksum}")
 
 
 if __name__ == "__main__":

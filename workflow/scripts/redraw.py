@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not t
 
 from samedge.errors import Parser, run_script
 from samedge.figures import AXES
+from samedge.logs import say
 from samedge.redrawing import redraw
 
 
@@ -31,16 +32,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--axis", choices=AXES, help="what is on x (default: as configured)")
     arguments = parser.parse_args(argv)
     done = redraw(arguments.archive, arguments.output, arguments.figure, arguments.axis)
-    print(f"{arguments.archive}: every file is as it was packed")
-    print(f"{arguments.output}: drew {', '.join(done.drawn)}")
-    print(f"equal to the packed file, byte for byte: {len(done.equal)} files")
+    say(f"{arguments.archive}: every file is as it was packed")
+    say(f"{arguments.output}: drew {', '.join(done.drawn)}")
+    say(f"equal to the packed file, byte for byte: {len(done.equal)} files")
     if done.other:
-        print(
+        say(
             f"drawn otherwise than packed: {', '.join(done.other)}; another axis, or other "
             "versions of the packages that draw"
         )
     if done.left_alone:
-        print(f"left alone, not drawn by this program: {', '.join(done.left_alone)}")
+        say(f"left alone, not drawn by this program: {', '.join(done.left_alone)}")
 
 
 if __name__ == "__main__":

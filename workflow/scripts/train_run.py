@@ -26,14 +26,14 @@ from samedge.device import named_memory, prepare_jax
 from samedge.errors import Parser, UserError, nearest, run_script
 from samedge.files import require_file_path
 from samedge.grid import grid_runs
+from samedge.interruption import heed, noted
 from samedge.logs import say
 from samedge.run_modules import sources_digest
 from samedge.settings import RunSettings, decimal_string, float32_problem
 
 if TYPE_CHECKING:
     from samedge.problems import Problem
-    from samedge.together import Member
-    from samedge.training import Result
+    from samedge.training import Observer, Result
 
 LARGEST_SEED = 2**32 - 1
 
@@ -74,6 +74,8 @@ def main(argv: list[str] | None = None) -> None:
         if any(waited) and not any(before) and all(path.exists() for path in outputs):
             say(f"the other process has finished this run: {arguments.output}")
             return
+        # From here on JAX is there, in which an exception of a signal's handler can be lost.
+        stack.enter_context(noted())
         prepare_jax(settings.precision, arguments.device, jobs=arguments.jobs_per_gpu, report=say)
         with named_memory(_lower(settings, together=len(jobs) > 1)):
             run(arguments, jobs)
@@ -85,10 +87,10 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     from samedge.problems import build_problem
     from samedge.programs import count_programs, shared_programs
     from samedge.provenance import provenance
-    from samedge.together import groups, most_at_once
 
+    heed()
     programs = count_programs()
-    data = read_data(arguments.data)
+    data = read_data(arguments.data, heed)
     attributes = provenance(data)
     # The date stands here, in the log, so that run files of equal settings can be equal.
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -97,9 +99,15 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     if attributes["unlocked_packages"]:
         say(f"warning: packages not of the lock's versions: {attributes['unlocked_packages']}")
     interval = Interval(arguments.checkpoint_minutes or None, arguments.checkpoint_steps or None)
-    checkpoints = [_checkpoints(job, attributes, interval) for job in jobs]
-    history, most = "trained and measured by samedge", most_at_once(arguments.most or None)
-    if len(jobs) > 1:
+    together = len(jobs) > 1
+    checkpoints = [_checkpoints(job, attributes, interval, together) for job in jobs]
+    members = [*zip(jobs, checkpoints, strict=True)]
+    parts, history = [members], "trained and measured by samedge"
+    if together:
+        from samedge.together import groups, most_at_once
+
+        most = most_at_once(arguments.most or None)
+        parts = groups(members, most)
         history = f"trained by samedge in a job of {len(jobs)} runs, at most {most} at once"
     taken = 0.0
     with shared_programs(arguments.cache, say) as share:
@@ -109,12 +117,13 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
             say(line)
 
         problem = build_problem(jobs[0].settings, data)
-        for group in groups([*zip(jobs, checkpoints, strict=True)], most):
+        for group in parts:
+            heed()
             begun, ready = time.perf_counter(), programs.seconds
-            trained = train(group, problem, progress, together=len(jobs) > 1)
+            trained = train(group, problem, progress, together)
             taken += time.perf_counter() - begun - (programs.seconds - ready)
-            for (job, _), (member, result) in zip(group, trained, strict=True):
-                write(job, member, result, attributes, history)
+            for (job, _), (observers, result) in zip(group, trained, strict=True):
+                write(job, observers, result, attributes, history)
     say(f"trained and measured for {taken:.1f} s; {programs}")
     # Only now: what a job that fails has written so far is deleted.
     for kept in checkpoints:
@@ -126,37 +135,44 @@ def train(
     problem: "Problem",
     report: Callable[[str], None],
     together: bool,
-) -> list[tuple["Member", "Result"]]:
-    """Train a group of runs at once; return each with its observers, and what came of it."""
+) -> list[tuple[Sequence["Observer"], "Result"]]:
+    """Train a group of runs at once; return the observers of each, and what came of it."""
     from samedge import training
     from samedge.observers import DensityObserver
-    from samedge.parameters import ParameterKeeper
-    from samedge.together import Member, train_together
 
     members = []
     for job, checkpoints in group:
         say_of = partial(_say_of, job.settings.name, report) if together else report
-        observers = (
-            DensityObserver(job.settings, problem, say_of),
-            ParameterKeeper(job.settings.audit.at if job.parameters else ()),
-        )
-        members.append(Member(job.settings, say_of, observers, checkpoints))
+        observers: list[Observer] = [DensityObserver(job.settings, problem, say_of)]
+        if job.parameters is not None:
+            from samedge.parameters import ParameterKeeper
+
+            observers.append(ParameterKeeper(job.settings.audit.at))
+        members.append((job.settings, say_of, observers, checkpoints))
     if together:
-        return [*zip(members, train_together(members, problem), strict=True)]
-    [only] = members
-    result = training.train(only.settings, problem, report, only.observers, only.checkpoints)
-    return [(only, result)]
+        from samedge.together import Member, train_together
+
+        results = train_together([Member(*member) for member in members], problem)
+    else:
+        [(settings, say_of, observers, checkpoints)] = members
+        results = [training.train(settings, problem, say_of, observers, checkpoints)]
+    return [(member[2], result) for member, result in zip(members, results, strict=True)]
 
 
 def write(
-    job: Job, member: "Member", result: "Result", attributes: Mapping[str, object], history: str
+    job: Job,
+    observers: Sequence["Observer"],
+    result: "Result",
+    attributes: Mapping[str, object],
+    history: str,
 ) -> None:
     """Write the files of a run that has ended."""
     from samedge import records
-    from samedge.parameters import write_parameters
 
-    (density, keeper), (checks, outcome) = member.observers, result
-    if job.parameters is not None:
+    (density, *keepers), (checks, outcome) = observers, result
+    for keeper in keepers:
+        from samedge.parameters import write_parameters
+
         write_parameters(job.parameters, job.settings, keeper.kept, attributes)
     dataset = records.run_dataset(
         job.settings, checks, outcome, attributes, density.records, history
@@ -168,12 +184,14 @@ def _say_of(name: str, report: Callable[[str], None], line: str) -> None:
     report(f"{name}  {line}")
 
 
-def _checkpoints(job: Job, attributes: Mapping[str, object], interval: Interval) -> Checkpoints:
-    """Return the checkpoints of a run, the same whether it is trained alone or with others."""
+def _checkpoints(
+    job: Job, attributes: Mapping[str, object], interval: Interval, together: bool
+) -> Checkpoints:
+    """Return the checkpoints of a run, of which those of a job of several runs are not its own."""
     identity = {
         "settings": job.settings.to_json(),
         "parameters": job.parameters is not None,
-        "sources": sources_digest(),
+        "sources": sources_digest(together, job.parameters is not None),
         **{name: value for name, value in attributes.items() if name != "git_commit"},
     }
     return Checkpoints(job.checkpoints, identity, interval, say)

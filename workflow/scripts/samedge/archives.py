@@ -104,7 +104,9 @@ def fetch(archive: Archive, path: Path | str) -> None:
             "--dest", str(downloads), "--requirement", str(requirement),
         ]
         # fmt: on
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         if result.returncode != 0:
             raise UserError(_failure(archive, result.stderr + result.stdout))
         fetched = sorted(downloads.iterdir()) if downloads.is_dir() else []

@@ -32,6 +32,7 @@ from samedge.batching import mean_over_microbatches
 from samedge.datasets import TaskData
 from samedge.errors import UserError
 from samedge.hessian import Eigenpairs, top_eigenpairs
+from samedge.interruption import heed
 from samedge.parameters import Kept, SavedParameters, restore
 from samedge.problems import Problem, build_problem, measured_batch
 from samedge.products import Loss, hessian_vector_product
@@ -74,6 +75,8 @@ def audit(
         If run, parameters and data do not belong together.
     ValueError
         If JAX is not in 64-bit mode.
+    Interrupted
+        When a signal that is noted (:mod:`samedge.interruption`) has asked the process to end.
     """
     if not jax.config.jax_enable_x64:
         raise ValueError("the audit needs jax_enable_x64")
@@ -111,6 +114,7 @@ class _Point:
 
     def gradient_quantities(self) -> dict[str, float]:
         """Return the loss and the norms of both gradients, by name."""
+        heed()
         loss, *both = measure_gradients(
             self.loss,
             RULES[self.settings.update.name](),
@@ -138,10 +142,12 @@ class _Point:
             overlook=curvature.overlook,
             microbatch=self.settings.microbatch,
             pure=True,
+            pause=heed,
         )
 
     def rayleigh(self, product: Callable[..., Vector], vector: Vector) -> tuple[float, float]:
         """Return quotient and residual, in float64, of a product made in this point's type."""
+        heed()
         rounded = jax.tree.map(lambda x: x.astype(self.rho.dtype), vector)
         made = product(self.loss, self.settings.microbatch, self.params, self.batch, rounded)
         v, p = (np.asarray(ravel_pytree(tree)[0], np.float64) for tree in (rounded, made))

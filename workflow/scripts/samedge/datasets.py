@@ -13,9 +13,10 @@ Text (attribute ``kind`` = "characters"):
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -74,8 +75,10 @@ def write_data(path: Path | str, arrays: Mapping[str, np.ndarray], attributes: A
     return digest
 
 
-def read_data(path: Path | str) -> TaskData:
+def read_data(path: Path | str, pause: Callable[[], None] = lambda: None) -> TaskData:
     """Read a data file and verify its checksum.
+
+    ``pause`` is called between the pieces that are read; what it raises ends the reading.
 
     Raises
     ------
@@ -86,7 +89,10 @@ def read_data(path: Path | str) -> TaskData:
         raise UserError(f"the data file {path} is missing; the rule prepare_data writes it")
     remedy = "delete it and let the rule prepare_data write it again"
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+        with (
+            path.open("rb") as handle,
+            np.load(_Pausing(handle, pause), allow_pickle=False) as file,
+        ):
             entries = {name: file[name] for name in file.files}
         attributes = json.loads(str(entries.pop(_ATTRIBUTES)))
         expected = str(entries.pop(_CHECKSUM))
@@ -131,6 +137,19 @@ def number_of_classes(data: TaskData) -> int:
         where = f"data set '{data.attributes['name']}', {split}_labels"
         require_labels(data.arrays[f"{split}_labels"], classes, where)
     return classes
+
+
+class _Pausing:
+    """A file to read from, which makes a pause before each piece."""
+
+    def __init__(self, file: BinaryIO, pause: Callable[[], None]) -> None:
+        self._pause, self._read = pause, file.read
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes (all that are left for -1), as the file does."""
+        self._pause()
+        return self._read(size)
 
 
 def image_arrays(data: TaskData, dtype: np.dtype | type = np.float32) -> dict[str, np.ndarray]:

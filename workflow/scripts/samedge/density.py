@@ -6,6 +6,7 @@ via Hessian eigenvalue density". What is made of the result, without JAX, is in
 :mod:`samedge.quadrature`.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -70,6 +71,7 @@ def spectral_density(
     key: jax.Array,
     microbatch: int | None = None,
     pure: bool = False,
+    pause: Callable[[], None] = lambda: None,
 ) -> SpectralDensity:
     """Estimate the spectral density of the Hessian of ``loss(params, *data)``.
 
@@ -94,6 +96,8 @@ def spectral_density(
     microbatch
         Examples of the data that a product takes at a time; see
         :func:`samedge.products.hessian_vector_product`.
+    pause
+        Called before every product; what it raises ends the estimate.
 
     Raises
     ------
@@ -115,9 +119,10 @@ def spectral_density(
     scale = OperatorScale(flat.dtype)
     spent, largest = 0, 0.0
     for probe, probe_key in enumerate(jax.random.split(key, probes)):
-        chain = _tridiagonalise(hessian.times(scale.factors), params, length, probe_key)
+        tridiagonalise = partial(_tridiagonalise, params, length, probe_key, pause)
+        chain = tridiagonalise(hessian.times(scale.factors))
         while scale.changed_by(float(chain.scale)):
-            chain = _tridiagonalise(hessian.times(scale.factors), params, length, probe_key)
+            chain = tridiagonalise(hessian.times(scale.factors))
         if not np.isfinite(float(chain.scale)):
             raise FloatingPointError("a Hessian-vector product is not finite")
         found = int(chain.multiplied)
@@ -145,27 +150,51 @@ def _gauss_rule(diagonal: np.ndarray, couplings: np.ndarray) -> tuple[np.ndarray
     return nodes, states[0] ** 2
 
 
-@partial(jax.jit, static_argnames="steps")
-def _tridiagonalise(hessian: Any, params: Any, steps: int, key: jax.Array) -> _Chain:
+def _tridiagonalise(
+    params: Any, steps: int, key: jax.Array, pause: Callable[[], None], hessian: Any
+) -> _Chain:
     """Run Lanczos from a random unit vector until it has taken all steps or is invariant.
 
-    ``hessian`` maps pytrees like ``params``. The vectors of the chain that is returned are left
-    out: they are the memory it took.
+    ``hessian`` maps pytrees like ``params``. Every step is a dispatch of its own, since a signal
+    is only seen between them. It ends at a product that is not finite. The vectors of the chain
+    that is returned are left out: they are the memory it took.
     """
-    flat, unravel = ravel_pytree(params)
+    chain = _started(params, steps, key)
+    while (
+        int(chain.multiplied) < steps
+        and not bool(chain.invariant)
+        and np.isfinite(float(chain.scale))
+    ):
+        pause()
+        chain = _extended(hessian, params, chain, chain.multiplied + 1)
+    return chain._replace(vectors=chain.scale)
+
+
+@partial(jax.jit, static_argnames="steps")
+def _started(params: Any, steps: int, key: jax.Array) -> _Chain:
+    """Return a chain of a random unit vector shaped like ``params``, with room for all steps."""
+    flat, _ = ravel_pytree(params)
     probe = jax.random.normal(key, flat.shape, flat.dtype)
-    none = jnp.zeros((), flat.dtype)
-    start = _Chain(
+    return _Chain(
         vectors=jnp.zeros((steps, flat.size), flat.dtype).at[0].set(unit(probe)),
         diagonal=jnp.zeros(steps, flat.dtype),
         couplings=jnp.zeros(steps, flat.dtype),
         multiplied=jnp.int32(0),
-        scale=none,
+        scale=jnp.zeros((), flat.dtype),
         invariant=jnp.bool_(False),
     )
 
+
+@partial(jax.jit, donate_argnames="chain")
+def _extended(hessian: Any, params: Any, chain: _Chain, until: jax.Array) -> _Chain:
+    """Take Lanczos steps until so many products are made, or the vectors span what is invariant.
+
+    ``hessian`` maps pytrees like ``params``.
+    """
+    flat, unravel = ravel_pytree(params)
+
     def unfinished(chain: _Chain) -> jax.Array:
-        return (chain.multiplied < steps) & ~chain.invariant & jnp.isfinite(chain.scale)
+        return (chain.multiplied < until) & ~chain.invariant & jnp.isfinite(chain.scale)
 
     def step(chain: _Chain) -> _Chain:
         number = chain.multiplied
@@ -190,7 +219,7 @@ def _tridiagonalise(hessian: Any, params: Any, steps: int, key: jax.Array) -> _C
             invariant=~(length > 4 * jnp.finfo(flat.dtype).eps * scale),
         )
 
-    return jax.lax.while_loop(unfinished, step, start)._replace(vectors=none)
+    return jax.lax.while_loop(unfinished, step, chain)
 
 
 def _outside(vectors: jax.Array, rest: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from samedge.logs import give_up_unread, spell_out
+
 VERBOSE = "--verbose"
 
 # What to do about a file that cannot be written or read, by the system's reason.
@@ -77,8 +79,10 @@ def run_script(main: Callable[[], None]) -> None:
     """Run a script's ``main``; whatever goes wrong becomes one message and an exit code.
 
     The code is 1 for an error and, as shells have it, 128 and its number for a signal. With
-    ``--verbose`` among the arguments, the traceback is shown.
+    ``--verbose`` among the arguments, the traceback is shown. What the outputs cannot show is
+    spelled out, and that nobody reads them changes no exit code.
     """
+    spell_out()
     try:
         main()
     except Interrupted as interrupted:
@@ -89,6 +93,8 @@ def run_script(main: Callable[[], None]) -> None:
         if isinstance(error, KeyboardInterrupt):
             sys.exit(130)
         sys.exit(f"error: {described(error)}")
+    finally:
+        give_up_unread()
 
 
 def described(error: Exception) -> str:

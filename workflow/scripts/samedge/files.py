@@ -68,8 +68,8 @@ def seal(path: Path) -> None:
         file.write(SEAL + digest.encode())
 
 
-def check_seal(path: Path) -> None:
-    """Compare a file with its seal, if it has one.
+def check_seal(path: Path) -> bool:
+    """Compare a file with its seal, if it has one; tell whether it has.
 
     Raises
     ------
@@ -79,11 +79,11 @@ def check_seal(path: Path) -> None:
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END) - len(SEAL) - HEX_DIGITS
         if size < 0:
-            return
+            return False
         file.seek(size)
         sealed = file.read()
         if not sealed.startswith(SEAL):
-            return
+            return False
         file.seek(0)
         digest = hashlib.sha256()
         while piece := file.read(min(size, 2**20)):
@@ -94,6 +94,7 @@ def check_seal(path: Path) -> None:
             f"{path}: damaged, its contents do not have the SHA-256 at its end; delete it and run "
             "the workflow again"
         )
+    return True
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from samedge.files import take_lock
+from samedge.interruption import heed
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MEMORY = "XLA_CLIENT_MEM_FRACTION"
@@ -76,6 +77,7 @@ def take_device(jobs: int, report: Callable[[str], None]) -> str | None:
             report(f"all {jobs * len(found)} slots of {len(found)} GPUs are taken; waiting")
             waiting = True
         time.sleep(SECONDS_BETWEEN_TRIES)
+        heed()
     os.environ[VISIBLE] = device
     if jobs > 1:
         os.environ.setdefault(MEMORY, f"{MEMORY_SHARED / jobs:.3f}")

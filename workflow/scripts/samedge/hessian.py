@@ -20,6 +20,7 @@ The solver grows an orthonormal basis V and keeps the products HV, so that every
    the challenge has explored.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -108,6 +109,7 @@ def top_eigenpairs(
     start: Eigenpairs | RitzPairs | None = None,
     ends: bool = True,
     pure: bool = False,
+    pause: Callable[[], None] = lambda: None,
 ) -> Eigenpairs:
     """Return the k eigenpairs of largest magnitude of the Hessian, certified by their residuals.
 
@@ -155,6 +157,8 @@ def top_eigenpairs(
     pure
         Whether it is certain that the loss reads nothing that changes beside its arguments, so
         that it need not be traced to see; that saves some 10 to 100 ms.
+    pause
+        Called before every product; what it raises ends the measurement.
 
     Raises
     ------
@@ -185,7 +189,7 @@ def top_eigenpairs(
     if start is not None:
         _require_start(start, flat)
     hessian = basis.Hessian(loss, params, tuple(data), microbatch, pure)
-    solver = _Solver(hessian, params, k, tolerance, overlook, max_products, max_vectors, key)
+    solver = _Solver(hessian, params, k, tolerance, overlook, max_products, max_vectors, key, pause)
     solver.begin(start, ends)
     solver.follow(ends=False)
     while not solver.exhausted and solver.overlooked > overlook:
@@ -239,8 +243,9 @@ class _Solver:
         max_products: int,
         max_vectors: int,
         key: jax.Array,
+        pause: Callable[[], None],
     ) -> None:
-        self.hessian, self.params = hessian, params
+        self.hessian, self.params, self.pause = hessian, params, pause
         flat = basis.flat_shape(params)
         # Basis, projection, Ritz values and residuals are of the Hessian at this scale.
         self.scale = OperatorScale(flat.dtype)
@@ -415,6 +420,7 @@ class _Solver:
 
     def _append(self, direction: jax.Array) -> bool:
         """Multiply what a direction adds to the basis; tell whether it added anything."""
+        self.pause()
         filled = self.filled
         appended = basis.append(self.map, self.params, self.basis, jnp.int32(filled), direction)
         self.basis = appended.basis

@@ -1,4 +1,9 @@
-"""Signals that ask a job to end: they are answered where nothing is lost by it."""
+"""Signals that ask a process to end: noted when they come, answered between pieces of work.
+
+A handler runs between any two instructions. One that raised might do so in a callback of JAX's
+garbage collection, where an exception is dropped, and the signal with it. So this one only takes
+note, and whatever takes long calls :func:`heed` between its pieces.
+"""
 
 import signal
 import threading
@@ -10,52 +15,42 @@ from samedge.errors import Interrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+# Signals come to a process: one note of it, however many runs are under way.
+_came: int | None = None
 
-class Interruption:
-    """Notes that SIGTERM or SIGINT has come, and raises :class:`Interrupted` where it may.
 
+@contextmanager
+def noted() -> Iterator[None]:
+    """Note signals while the context lasts.
+
+    Only a process's main thread can do that; in another one, signals do what they did before.
     Of several signals the first one counts: a terminal sends SIGINT to every process at once, and
-    a workflow manager SIGTERM on top of it.
+    a workflow manager SIGTERM on top of it. Contexts may be nested: the outermost ends the note,
+    so that what came too late to be heeded in an inner one still is in the outer one.
     """
+    global _came
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _note) for number in SIGNALS}
+    outermost = _note not in before.values()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if outermost:
+            _came = None
 
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._immediate = False
 
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Note signals while the context lasts.
+def heed() -> None:
+    """Raise :class:`Interrupted` if a signal has come; called between pieces of long work."""
+    if _came is not None:
+        raise Interrupted(_came)
 
-        Only a process's main thread can do that; in another one, signals do what they did before.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
-    @contextmanager
-    def immediate(self) -> Iterator[None]:
-        """While the context lasts, raise as soon as a signal comes, between two instructions."""
-        self._immediate = True
-        try:
-            self.heed()
-            yield
-        finally:
-            self._immediate = False
-
-    def heed(self) -> None:
-        """Raise :class:`Interrupted` if a signal has come."""
-        if self.number is not None:
-            raise Interrupted(self.number)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        first = self.number is None
-        self.number = self.number or number
-        if first and self._immediate:
-            raise Interrupted(number)
+def _note(number: int, frame: FrameType | None) -> None:
+    global _came
+    del frame
+    if _came is None:
+        _came = number

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from samedge.density import SpectralDensity, spectral_density
+from samedge.interruption import heed
 from samedge.problems import Problem
 from samedge.schedule import Shares
 from samedge.settings import RunSettings
@@ -49,6 +50,7 @@ class DensityObserver:
             key=jax.random.fold_in(self.key, snapshot.step),
             microbatch=self.settings.microbatch,
             pure=True,
+            pause=heed,
         )
         record = _record(snapshot.step, density)
         for place in places:

@@ -10,7 +10,7 @@ differ by one at most; of n batches each has every n-th example.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from samedge.datasets import (
     number_of_classes,
 )
 from samedge.errors import UserError
+from samedge.interruption import heed
 from samedge.losses import LOSSES, MEANS_OVER_EXAMPLES, character_losses
 from samedge.models import MODELS, Model
 from samedge.probing import depends_on_batch, is_mean_over_halves
@@ -51,7 +52,8 @@ class Problem:
     train
         All training inputs and targets, on the device.
     test
-        ``params -> float``, the metric after the last step.
+        ``params -> float``, the metric after the last step. If it takes long, it calls
+        :func:`samedge.interruption.heed` between its pieces.
     metric
         ``"test_error"`` (share of wrong labels) or ``"test_loss"`` (nats per character).
     batchwise
@@ -124,24 +126,17 @@ def images(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Pro
 
     batchwise = cache(lambda: depends_on_batch(model.apply, init, inputs, dtype))
 
-    @jax.jit
-    def wrong(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
-        def one(example: tuple[jax.Array, jax.Array]) -> jax.Array:
-            image, label = example
-            return jnp.argmax(model.apply(params, image[None])[0]) != label
-
-        return jnp.mean(
-            jax.lax.map(one, (inputs, labels), batch_size=TEST_BATCH), dtype=jnp.float32
-        )
+    def wrong(params: Any, image: jax.Array, label: jax.Array) -> jax.Array:
+        return jnp.argmax(model.apply(params, image[None])[0]) != label
 
     @jax.jit
     def count_wrong(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
         return jnp.sum(jnp.argmax(model.apply(params, inputs), axis=-1) != labels)
 
     def test(params: Any) -> float:
-        examples = tuple(jnp.asarray(arrays[f"test_{name}"]) for name in ("inputs", "labels"))
+        examples = arrays["test_inputs"], arrays["test_labels"]
         if not batchwise():
-            return float(wrong(params, *examples))
+            return float(jnp.mean(_each(wrong, params, examples), dtype=jnp.float32))
         batches = _batches(examples, settings.batch_size or len(inputs))
         return sum(int(count_wrong(params, *batch)) for batch in batches) / len(examples[0])
 
@@ -171,13 +166,8 @@ def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) ->
 
     batchwise = cache(lambda: depends_on_batch(model.apply, init, inputs, np.float32))
 
-    @jax.jit
-    def totals(params: Any, inputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def one(window: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            tokens, following = window
-            return character_losses(model.apply(params, tokens[None])[0], following)
-
-        return jax.lax.map(one, (inputs, targets), batch_size=TEST_BATCH)
+    def totals(params: Any, tokens: jax.Array, following: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return character_losses(model.apply(params, tokens[None])[0], following)
 
     @jax.jit
     def totals_of_batch(
@@ -186,13 +176,12 @@ def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) ->
         return character_losses(model.apply(params, inputs), targets)
 
     def test(params: Any) -> float:
-        windows = tuple(jnp.asarray(x) for x in test_windows)
         if batchwise():
-            batches = _batches(windows, settings.batch_size or len(inputs))
+            batches = _batches(test_windows, settings.batch_size or len(inputs))
             pieces = [totals_of_batch(params, *batch) for batch in batches]
+            sums = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
         else:
-            pieces = [totals(params, *windows)]
-        sums = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+            sums = _each(totals, params, test_windows)
         total, count = (np.sum(np.asarray(x, np.float64)) for x in sums)
         return float(total / count)
 
@@ -204,6 +193,46 @@ def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) ->
         metric="test_loss",
         batchwise=batchwise,
     )
+
+
+def _each(one: Callable[..., Any], params: Any, examples: tuple[np.ndarray, ...]) -> Any:
+    """Return ``one(params, *example)`` of each example, arrays (n, ...) on the host.
+
+    A signal ends it between batches; ``one`` is compiled once per function object.
+    """
+    whole = len(examples[0]) // TEST_BATCH * TEST_BATCH
+    batches = tuple(jnp.asarray(x[:whole].reshape(-1, TEST_BATCH, *x.shape[1:])) for x in examples)
+    parts = []
+    for number in range(whole // TEST_BATCH):
+        heed()
+        parts.append(_of_batch(one, params, batches, number, number + 1))
+    if whole < len(examples[0]):
+        heed()
+        rest = (jnp.asarray(x[whole:]) for x in examples)
+        parts.append(_of_all(one, params, *rest))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+@partial(jax.jit, static_argnames="one")
+def _of_batch(
+    one: Callable[..., Any], params: Any, batches: tuple[jax.Array, ...], first: int, end: int
+) -> Any:
+    """Return what the last batch from ``first`` to ``end`` comes to.
+
+    It is a loop, of one pass, so that it is compiled as the loop over all of them would be.
+    """
+
+    def values(number: jax.Array) -> Any:
+        return jax.vmap(partial(one, params))(*(x[number] for x in batches))
+
+    shapes = jax.eval_shape(values, first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.fori_loop(first, end, lambda number, _: values(number), zeros)
+
+
+@partial(jax.jit, static_argnames="one")
+def _of_all(one: Callable[..., Any], params: Any, *examples: jax.Array) -> Any:
+    return jax.vmap(partial(one, params))(*examples)
 
 
 def _require_same_data(settings: RunSettings, data: TaskData) -> None:
@@ -272,13 +301,16 @@ def _require_mean(
     )
 
 
-def _batches(examples: tuple[jax.Array, ...], most: int) -> Iterator[tuple[jax.Array, ...]]:
+def _batches(examples: tuple[np.ndarray, ...], most: int) -> Iterator[tuple[jax.Array, ...]]:
     """Yield the fewest batches of at most ``most`` examples, of sizes as equal as can be.
 
-    Each takes every n-th example, since a test set may be sorted by its labels.
+    Each takes every n-th example, since a test set may be sorted by its labels. A signal ends it
+    between batches.
     """
     count = -(-len(examples[0]) // most)
-    return (tuple(x[first::count] for x in examples) for first in range(count))
+    for first in range(count):
+        heed()
+        yield tuple(jnp.asarray(x[first::count]) for x in examples)
 
 
 def _loss_of(model: Model, settings: RunSettings) -> Callable[..., jax.Array]:

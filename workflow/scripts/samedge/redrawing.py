@@ -1,9 +1,9 @@
 """Draw the figures of an archived experiment again, from its cubes and its configuration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import xarray as xr
@@ -25,6 +25,8 @@ from samedge.supplement import write_supplement
 from samedge.unpacking import CONFIG, METADATA, README, Archive, digest, verified
 from samedge.unpacking import FIGURES as FOLDER
 
+#: How every figure is drawn.
+KINDS = ("pdf", "png")
 #: Draws one figure, or the supplement of a task, below a folder.
 Drawing = Callable[[Path], None]
 
@@ -82,12 +84,8 @@ def redraw(
         for name in chosen:
             known[name](output)
         equal, other = _compared(archive, output, chosen)
-        left_alone = [
-            name
-            for name in archive.checksums
-            if name not in (*archive.cubes(), CONFIG, README, METADATA)
-            and not (name.startswith(f"{FOLDER}/") and PurePosixPath(name).stem in known)
-        ]
+        accounted = {*archive.cubes(), CONFIG, README, METADATA, *_files_of(known)}
+        left_alone = [name for name in archive.checksums if name not in accounted]
     return Redrawn(chosen, equal, other, left_alone)
 
 
@@ -134,8 +132,7 @@ def drawings(cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str) -> dic
 
 def _figure(name: str, draw: Callable[[], figures.Figure]) -> Drawing:
     def drawing(output: Path) -> None:
-        paths = (output / FOLDER / f"{name}.{kind}" for kind in ("pdf", "png"))
-        figures.save(draw(), *paths)
+        figures.save(draw(), *(output / file for file in _files_of([name])))
 
     return drawing
 
@@ -182,11 +179,17 @@ def _named(name: str, known: Mapping[str, Drawing]) -> str:
     return full
 
 
+def _files_of(drawn: Iterable[str]) -> list[str]:
+    """Return the files of figures of these names."""
+    return [f"{FOLDER}/{name}.{kind}" for name in drawn for kind in KINDS]
+
+
 def _compared(archive: Archive, output: Path, drawn: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return which files of drawn figures equal those packed, and which do not."""
     equal, other = [], []
+    files = _files_of(drawn)
     for name, checksum in archive.checksums.items():
-        if name.startswith(f"{FOLDER}/") and PurePosixPath(name).stem in drawn:
+        if name in files:
             with (output / name).open("rb") as file:
                 (equal if digest(file) == checksum else other).append(name)
     return equal, other

@@ -2,7 +2,7 @@
 
 They are inputs of the training rule, so that editing one trains again, and part of what a
 checkpoint belongs to, so that no run goes on with other sources than it began with. What only
-reads the command line or words an error is left out.
+reads the command line or words an error is left out, and so is what a job does not import.
 """
 
 import hashlib
@@ -43,9 +43,15 @@ RUN_MODULES = (
 )
 
 
-def sources_digest() -> str:
-    """Return the SHA-256 (hexadecimal) over the sources of these modules."""
+def modules_of(together: bool, parameters: bool) -> list[str]:
+    """Return those of a job: of several runs or one, that keeps parameters or not."""
+    unused = {"together": not together, "parameters": not parameters}
+    return [name for name in RUN_MODULES if not unused.get(name, False)]
+
+
+def sources_digest(together: bool, parameters: bool) -> str:
+    """Return the SHA-256 (hexadecimal) over the sources of a job's modules."""
     digest = hashlib.sha256()
-    for name in RUN_MODULES:
+    for name in modules_of(together, parameters):
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return digest.hexdigest()

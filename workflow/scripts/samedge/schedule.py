@@ -6,7 +6,7 @@ import numpy as np
 
 from samedge.settings import BudgetSettings, CheckSettings
 
-SECONDS_BETWEEN_LOOKS = 5.0  # a chunk of steps lasts about this long at most
+SECONDS_BETWEEN_LOOKS = 1.0  # a chunk of steps lasts about this long at most
 
 
 def check_steps(checks: CheckSettings, budget: BudgetSettings) -> tuple[int, ...]:
@@ -50,7 +50,8 @@ class Schedule:
 
     ``seconds`` is the training time so far (measuring left out) and ``step`` the steps taken;
     :meth:`advance` keeps both. ``next_seconds`` is when the next check is due, if by time. These
-    three are all that changes.
+    three are what a run goes on from; how long a step takes is measured anew, since another
+    process may have had the machine to itself.
     """
 
     checks: CheckSettings
@@ -59,6 +60,7 @@ class Schedule:
     seconds: float = 0.0
     next_seconds: float = 0.0
     _steps: tuple[int, ...] = field(init=False)
+    _pace: float | None = field(init=False, default=None)  # seconds a step, as last seen
 
     def __post_init__(self) -> None:
         self._steps = check_steps(self.checks, self.budget)
@@ -67,6 +69,7 @@ class Schedule:
         """Count steps taken and the training time (s) they took."""
         self.step += steps
         self.seconds += seconds
+        self._pace = max(seconds, 1e-9) / max(steps, 1)
 
     def check_due(self) -> bool:
         """Tell whether to measure now; a check that is due is due once."""
@@ -88,13 +91,13 @@ class Schedule:
         """Return how many steps to take before the next look, at least one, at most ``longest``."""
         stops = [step for step in self._steps if step > self.step]
         stops.append(self.budget.steps or self.step + longest)
-        if self.step == 0:
+        if self._pace is None:
             by_time = 1  # which tells how long a step takes
         else:
             seconds = min(SECONDS_BETWEEN_LOOKS, self._seconds_left())
             if self.checks.spacing == "time":
                 seconds = min(seconds, self.next_seconds - self.seconds)
-            by_time = round(seconds * self.step / max(self.seconds, 1e-9))
+            by_time = round(seconds / self._pace)
         return max(1, min(longest, by_time, min(stops) - self.step))
 
     def share_done(self) -> float:

@@ -17,12 +17,12 @@ import numpy as np
 
 from samedge.checkpoint import Checkpoints
 from samedge.errors import Interrupted
-from samedge.interruption import Interruption
+from samedge.interruption import heed, noted
 from samedge.problems import Problem
 from samedge.schedule import SECONDS_BETWEEN_LOOKS
 from samedge.settings import MOST_TOGETHER, RunSettings
 from samedge.steps import take_steps_together
-from samedge.training import LONGEST_CHUNK, Observer, Result, Run
+from samedge.training import Observer, Result, Run
 
 Item = TypeVar("Item")
 
@@ -89,14 +89,10 @@ def train_together(members: Sequence[Member], problem: Problem) -> list[Result]:
     for settings in (member.settings for member in members):
         if replace(settings, eta=first.eta, rho=first.rho, seed=first.seed) != first:
             raise ValueError(f"{settings.name}: other settings than those of {first.name}")
-    interruption = Interruption()
-    runs = [
-        Run(m.settings, problem, m.report, m.observers, m.checkpoints, interruption)
-        for m in members
-    ]
+    runs = [Run(m.settings, problem, m.report, m.observers, m.checkpoints) for m in members]
     going_on = [run for run in runs if run.result is None]
     if len(runs) > 1:
-        _Together(runs, interruption).train()
+        _Together(runs).train()
     elif going_on:
         runs[0].train()
         runs[0].keep_result()
@@ -106,18 +102,18 @@ def train_together(members: Sequence[Member], problem: Problem) -> list[Result]:
 class _Together:
     """Runs in progress, in an order that does not change."""
 
-    def __init__(self, runs: Sequence[Run], interruption: Interruption) -> None:
+    def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
-        self.interruption = interruption
         self.eta = jnp.stack([run.eta for run in runs])
         one_radius = len({run.settings.rho for run in runs}) == 1
         self.rho = runs[0].rho if one_radius else jnp.stack([run.rho for run in runs])
-        self.longest = LONGEST_CHUNK  # steps that take about as long as may lie between two looks
+        self.longest = 1  # steps that take about as long as may lie between two looks
 
     def train(self) -> None:
         """Take steps until all have ended."""
-        with self.interruption.noted():
+        with noted():
             if self._going_on():
+                heed()
                 self._advance(0)  # compiles, so that training time is time spent training
                 self._each(Run.start)
             while self._going_on():

@@ -16,7 +16,7 @@ from samedge.checkpoint import Checkpoints
 from samedge.datasets import Minibatches
 from samedge.errors import Interrupted
 from samedge.hessian import RitzPairs, top_eigenpairs
-from samedge.interruption import Interruption
+from samedge.interruption import heed, noted
 from samedge.problems import Problem, measured_batch
 from samedge.records import Outcome
 from samedge.sam import RULES
@@ -108,7 +108,7 @@ def train(
     Interrupted
         When SIGTERM or SIGINT has asked the process to end, with a checkpoint written.
     """
-    return Run(settings, problem, report, observers, checkpoints, Interruption()).train()
+    return Run(settings, problem, report, observers, checkpoints).train()
 
 
 class Run:
@@ -127,14 +127,12 @@ class Run:
         report: Callable[[str], None],
         observers: Sequence[Observer],
         checkpoints: Checkpoints | None,
-        interruption: Interruption,
     ) -> None:
         self.settings = settings
         self.problem = problem
         self.report = report
         self.observers = observers
         self.checkpoints = checkpoints
-        self.interruption = interruption
         self.rule = RULES[settings.update.name]()
         self.eta, self.rho = jnp.float32(settings.eta), jnp.float32(settings.rho)
         key = jax.random.key(settings.seed)
@@ -159,8 +157,9 @@ class Run:
 
     def train(self) -> Result:
         """Take all steps that are wanted, until the run has ended."""
-        with self.interruption.noted():
+        with noted():
             if self.result is None:
+                heed()
                 self.advance(0)  # compiles, so that training time is time spent training
                 self.start()
             while self.result is None:
@@ -195,8 +194,8 @@ class Run:
         """Measure if a check is due, and see whether the run has ended or what it wants next."""
         before = self._snapshot()
         try:
-            with self.interruption.immediate():
-                reason = self._check() if self._check_due() else None
+            heed()
+            reason = self._check() if self._check_due() else None
         except Interrupted as interrupted:
             # A check may take long; the parameters do not change in it, so it is given up.
             self._interrupted(interrupted, before)
@@ -227,7 +226,7 @@ class Run:
             If it is asked to end.
         """
         try:
-            self.interruption.heed()
+            heed()
         except Interrupted as interrupted:
             self._interrupted(interrupted, self._snapshot())
         if self.checkpoints is not None and self.checkpoints.due(self.schedule.step):
@@ -336,6 +335,7 @@ class Run:
         gradient_norm, sam_gradient_norm = (float(norm_of(x)) for x in (gradient, ascended))
         if not np.all(np.isfinite([loss, gradient_norm, sam_gradient_norm])):
             return "non-finite loss or gradient"
+        heed()  # programs may have been compiled for it, and more may be for what follows
         curvature = self.settings.curvature
         try:
             top = top_eigenpairs(
@@ -351,6 +351,7 @@ class Run:
                 microbatch=self.settings.microbatch,
                 start=self.spectrum,
                 pure=True,
+                pause=heed,
             )
         except FloatingPointError:
             return "non-finite Hessian-vector product"
@@ -407,7 +408,10 @@ class Run:
         return f"{seconds / 60:.0f} min left" if seconds < 6000 else f"{seconds / 3600:.1f} h left"
 
     def _completed(self) -> None:
-        metric = self.problem.test(self.params)
+        try:
+            metric = self.problem.test(self.params)
+        except Interrupted as interrupted:
+            self._interrupted(interrupted, self._snapshot())
         self._report(f"completed  {self.problem.metric} {metric:.4g}")
         outcome = Outcome("completed", self.schedule.step, "", self.problem.metric, metric)
         self.result = self.records, outcome
