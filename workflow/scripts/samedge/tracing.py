@@ -48,25 +48,10 @@ def without_jit(loss: Callable[..., Any]) -> Callable[..., Any]:
 
 def _parts(value: Any) -> Iterable[bytes]:
     """Yield what tells one traced program, and the values in it, from another."""
-    if isinstance(value, core.ClosedJaxpr):
-        yield from (_content(const) for const in value.consts)
-        yield from _parts(value.jaxpr)
-    elif isinstance(value, core.Jaxpr):
-        numbers: dict[Any, int] = {}
-        for variable in (*value.constvars, *value.invars):
-            yield str(variable.aval).encode()
-            numbers[variable] = len(numbers)
-        for equation in value.eqns:
-            yield equation.primitive.name.encode()
-            for atom in equation.invars:
-                yield _atom(atom, numbers)
-            for variable in equation.outvars:
-                yield str(variable.aval).encode()
-                numbers[variable] = len(numbers)
-            for name in sorted(equation.params):
-                yield name.encode()
-                yield from _parts(equation.params[name])
-        yield from (_atom(atom, numbers) for atom in value.outvars)
+    if isinstance(value, core.ClosedJaxpr | core.Jaxpr):
+        # Since JAX 0.11 the two are one class, whose ``jaxpr`` is itself.
+        yield from (_content(const) for const in getattr(value, "consts", ()))
+        yield from _program(getattr(value, "jaxpr", value))
     elif isinstance(value, tuple | list):
         yield str(len(value)).encode()
         for item in value:
@@ -77,6 +62,25 @@ def _parts(value: Any) -> Iterable[bytes]:
         yield getattr(value, "__qualname__", type(value).__qualname__).encode()
     else:
         yield ADDRESS.sub("", repr(value)).encode()
+
+
+def _program(jaxpr: core.Jaxpr) -> Iterable[bytes]:
+    """Yield what a traced program computes; variables are numbered in the order they come up."""
+    numbers: dict[Any, int] = {}
+    for variable in (*jaxpr.constvars, *jaxpr.invars):
+        yield str(variable.aval).encode()
+        numbers[variable] = len(numbers)
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name.encode()
+        for atom in equation.invars:
+            yield _atom(atom, numbers)
+        for variable in equation.outvars:
+            yield str(variable.aval).encode()
+            numbers[variable] = len(numbers)
+        for name in sorted(equation.params):
+            yield name.encode()
+            yield from _parts(equation.params[name])
+    yield from (_atom(atom, numbers) for atom in jaxpr.outvars)
 
 
 def _atom(atom: Any, numbers: dict[Any, int]) -> bytes:
