@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks import jobs, measuring
+from benchmarks.convolutions import native_convolution
 from samedge import flax_networks
 from samedge.batching import mean_over_microbatches
 from samedge.datasets import Minibatches
@@ -48,7 +49,7 @@ POINTS = {
     "tiny_shakespeare": ("0.2", "0.3"),
 }
 PRODUCT_SIZE = 4096  # rows and columns of the matrix product that gives the machine's rate
-CONVOLUTIONS = (flax_networks.shifted_convolution, flax_networks.native_convolution)
+CONVOLUTIONS = (flax_networks.shifted_convolution, native_convolution)
 MICROBATCHES = (20, 25, 50, 100, 250, 1000)
 
 
@@ -207,7 +208,7 @@ def convolution(repetitions: int) -> dict[str, Any]:
     tried = measuring.interleave({str(size): take for size, take in ladder.items()}, 3)
     seconds = {size: measuring.seconds(tried[str(size)])["median"] for size in ladder}
     best = min(seconds, key=seconds.__getitem__)
-    with mock.patch.object(flax_networks, "shifted_convolution", flax_networks.native_convolution):
+    with mock.patch.object(flax_networks, "shifted_convolution", native_convolution):
         # The problem's loss is another function, so that nothing traced before is used again.
         plain = build_problem(settings, jobs.data_of(settings))
         natives = {"native": gradient(plain, None), "native in pieces": gradient(plain, best)}

@@ -48,7 +48,7 @@ class ConvolutionalNetwork(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A 3×3 convolution, stride 1, "SAME", in the formulation that is fast on the platform."""
+    """A 3×3 convolution, stride 1, "SAME"."""
 
     channels: int
 
@@ -56,21 +56,14 @@ class Convolution(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
         kernel = self.param("kernel", _glorot, (3, 3, x.shape[-1], self.channels), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,), jnp.float32)
-        convolve = shifted_convolution if jax.default_backend() == "cpu" else native_convolution
-        return convolve(x, kernel) + bias
-
-
-def native_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolve ``(n, h, w, in)`` with ``(3, 3, in, out)`` by XLA's convolution."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+        return shifted_convolution(x, kernel) + bias
 
 
 def shifted_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolve as nine shifted slices and one matrix product; same shapes as the native one.
+    """Convolve ``(n, h, w, in)`` with ``(3, 3, in, out)``, "SAME", by one matrix product.
 
-    On CPUs XLA's convolution is many times slower than this, above all inside a loop.
+    Its one factor is nine shifted slices side by side. XLA's own convolution is many times slower
+    on CPUs, above all inside a loop, and 1.8 times in a Hessian-vector product on an H200.
     """
     _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))

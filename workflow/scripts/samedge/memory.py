@@ -62,7 +62,7 @@ def mlp(shape: tuple[int, ...], outputs: int, *, depth: int, width: int) -> Size
 
 @SIZES.register("cnn")
 def cnn(shape: tuple[int, ...], outputs: int, *, blocks: int, channels: int) -> Size:
-    """Blocks of convolution, ReLU, LayerNorm and pooling; a CPU convolves nine shifted copies."""
+    """Blocks of convolution of nine shifted copies, ReLU, LayerNorm and pooling."""
     height, width, before = shape
     parameters = activations = 0
     for block in range(blocks):
