@@ -39,7 +39,7 @@ this page is written by `python docs/write_benchmarks.py` from what that stored 
 [benchmarks/results](../benchmarks/results). Both sides of a ratio took turns in one run; figures
 are medians with the least and the most in brackets. The machine, with the versions of everything,
 stands in each file: two cores, shared with others, so a second is not a figure to compare between
-tables; a ratio is. Nothing was run on a GPU.
+tables; a ratio is. What a GPU gave is in [gpu.md](gpu.md).
 """
 
 COMPARISON = """\

@@ -15,6 +15,7 @@ import pytest
 import snakemake.cli
 import yaml
 
+import samedge
 import synthetic
 from samedge import configuration, records
 from samedge.claims import load_claims
@@ -28,7 +29,9 @@ def fenced(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("writer", ["write_configuration", "write_rulegraph", "write_benchmarks"])
+@pytest.mark.parametrize(
+    "writer", ["write_configuration", "write_rulegraph", "write_benchmarks", "write_gpu"]
+)
 def test_generated_pages_are_current(repository, writer):
     path = repository / "docs" / f"{writer}.py"
     spec = importlib.util.spec_from_file_location(writer, path)
@@ -225,3 +228,19 @@ def test_every_verdict_that_does_not_hold_is_discussed(repository):
     discussed = {(name, task) for name, tasks in headings for task in tasks.split(", ")}
     rows = judged(repository, "laptop_claims") + judged(repository, "default_claims")
     assert discussed == {(row["claim"], row["task"]) for row in rows if row["verdict"] != "holds"}
+
+
+def test_the_citation_has_the_version_of_the_package(repository):
+    citation = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == samedge.__version__
+
+
+def test_every_target_that_the_workflows_of_github_make_exists(repository):
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    folder = repository / ".github" / "workflows"
+    for path in folder.glob("*.yml"):
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+        commands = [step.get("run", "") for job in jobs for step in job["steps"]]
+        made = re.findall(r"^make ([a-z-]+)", "\n".join(commands), flags=re.MULTILINE)
+        assert made and targets.issuperset(made), path.name
