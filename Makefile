@@ -1,12 +1,27 @@
 # Two commands do everything from a fresh clone:  make figures  and  make test.
-# They need make, Python 3.11 and a package index; the environment is built once, in .venv.
+# They need make, Python 3.11, 3.12 or 3.13, and a package index; the environment is built once, in
+# .venv. Python 3.14 is left out: Snakemake needs immutables, which has no wheel for it.
 
-# The interpreter that makes the environment: the first on the PATH that is a Python 3.11, looked
-# for once and only when an environment is to be made.
-is_311 = $(1) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
-try = $(if $(shell $(call is_311,$(1)) 2>/dev/null && echo yes),$(1))
-FOUND = $(or $(call try,python3.11),$(call try,python3),$(call try,python))
-PYTHON ?= $(eval PYTHON := $(FOUND))$(PYTHON)
+# The interpreter that makes the environment: the newest on the PATH that fits, looked for once and
+# only when an environment is to be made.
+fits = $(1) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+try = $(if $(shell $(call fits,$(1)) 2>/dev/null && echo yes),$(1))
+CANDIDATES := python3.13 python3.12 python3.11 python3 python
+PYTHON ?= $(eval PYTHON := $(firstword $(foreach name,$(CANDIDATES),$(call try,$(name)))))$(PYTHON)
+
+define NO_PYTHON
+error: Python 3.11, 3.12 or 3.13 is needed, and $(if $(PYTHON),'$(PYTHON)' is not one,none is on the PATH).
+Any of these gets one; give the command that you want in place of 'make figures':
+  apt install python3 python3-venv                      (Debian 12 and 13, Ubuntu 24.04), make figures
+  uv python install 3.13 && make figures PYTHON="$$(uv python find 3.13)"
+  pyenv install 3.13 && make figures PYTHON="$$(pyenv prefix 3.13)/bin/python"
+  conda create --yes --prefix ./.python python=3.13 && make figures PYTHON=.python/bin/python
+endef
+define NO_VENV
+error: '$(PYTHON)' cannot make environments: its module ensurepip is missing, which Debian and Ubuntu
+have in a package of its own: apt install python3-venv (of another Python than the system's:
+python3.13-venv, by its version), then give the same command again.
+endef
 
 # GPU=1 takes the environment with JAX for CUDA instead; it stands beside the other one.
 GPU ?=
@@ -47,8 +62,16 @@ PIP_INSTALL = -m pip install --quiet --no-deps --no-build-isolation --require-ha
 PREPARE = from samedge import errors, prepared; errors.run_script(lambda: [prepared.open_splits(\
 	name, ()) for name in ("mnist", "cifar10", "tiny_shakespeare")])
 
+# An environment of whatever is newest, made anew each time.
+NEWEST = $(PYTHON) -m venv --clear .venv-newest && \
+	.venv-newest/bin/python -m pip install --quiet --editable '.[test]'
+# What somebody without the workflow does first.
+TRY = import jax, jax.numpy as jnp; from samedge import edge, hessian, sam; \
+	top = hessian.top_eigenpairs(lambda w: jnp.sum(w**4), jnp.ones(30), (), key=jax.random.key(0)); \
+	print("samedge", sam.__file__, "eigenvalues", top.values, "edge", edge.sam_edge(1.0, 0.1, 0.1))
+
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-slurm test-environments test-remote run lint environment googlebatch tfds \
+.PHONY: help figures test test-newest wheel test-slurm test-environments test-remote run lint environment googlebatch tfds \
 	benchmark lock clean
 
 REMOTE_TESTS = tests/unit/test_environments.py tests/workflow/test_object_storage.py \
@@ -65,6 +88,10 @@ figures: $(STAMP)  ## run the default experiment: data, training, cubes, figures
 # a file of tests shares is made once.
 test: $(STAMP)  ## run all tests
 	$(ACTIVATE) && python -m pytest --numprocesses 2 --dist loadfile
+
+test-newest:  ## run the unit and reference tests with the newest packages of the index, unlocked
+	$(NEWEST) && .venv-newest/bin/python -m pip list
+	.venv-newest/bin/python -m pytest tests/unit tests/reference --numprocesses 2 --dist loadfile
 
 test-slurm: $(STAMP)  ## run the workflow's tests on a Slurm of this machine's own; see docs/clusters.md
 	$(ACTIVATE) && SLURM_TESTS=1 python -m pytest tests/workflow/test_slurm.py
@@ -103,9 +130,11 @@ $(BENCHMARK_STAMP): LOCKS := $(BENCHMARK_LOCKS)
 # PyTorch without CUDA where pip finds it (under PIP_FIND_LINKS, say), else the index's build.
 $(BENCHMARK_STAMP): MORE = $(@D)/bin/python $(PIP_INSTALL) -r $(TORCH_CPU_LOCK) 2>/dev/null || \
 	$(@D)/bin/python $(PIP_INSTALL) -r $(TORCH_LOCK)
+$(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP): export PYTHON_ADVICE = $(NO_PYTHON)
+$(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP): export VENV_ADVICE = $(NO_VENV)
 $(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP):
-	@$(call is_311,$(or $(PYTHON),false)) || { echo "error: Python 3.11 is needed, \
-	and '$(PYTHON)' is not one; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(call fits,$(or $(PYTHON),false)) 2>/dev/null || { echo "$$PYTHON_ADVICE" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$$VENV_ADVICE" >&2; exit 1; }
 	@echo "Building $(@D) with $(PYTHON) from $(LOCKS); this takes some minutes"
 	$(PYTHON) -m venv --clear $(@D)
 	for lock in $(LOCKS); do $(@D)/bin/python $(PIP_INSTALL) -r $$lock || exit 1; done
@@ -113,8 +142,14 @@ $(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP):
 	$(@D)/bin/python -m pip check
 	touch $@
 
+wheel: $(STAMP)  ## build the wheel and the source archive, and try the wheel where nothing else is
+	$(ACTIVATE) && rm -rf dist && uv build --quiet --no-build-isolation
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet dist/*.whl
+	cd / && $(CURDIR)/.venv-newest/bin/python -c '$(TRY)'
+
 lock: $(STAMP)  ## write envs/ anew from envs/*.in; UPGRADE=1: with the newest versions
 	$(ACTIVATE) && python envs/write_environments.py $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove the environments (results stay)
-	rm -rf .venv .venv-gpu .venv-remote .venv-gpu-remote .venv-googlebatch .venv-data .venv-benchmark
+	rm -rf .venv .venv-gpu .venv-remote .venv-gpu-remote .venv-googlebatch .venv-data .venv-benchmark .venv-newest

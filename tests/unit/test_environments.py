@@ -222,6 +222,60 @@ def test_make_takes_a_whole_environment_and_no_other(checkout):
     assert building in planned(checkout), "outdated: the lock has changed"
 
 
+def fake_python(folder: Path, name: str, version: str, answers: str = "exit 0") -> None:
+    """Put a program on a folder's path that answers make's questions as that Python would."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(
+        "#!/bin/sh\n"
+        f"case $2 in *version_info*) exec {sys.executable} -c 'import sys; "
+        f"sys.exit(not (3, 11) <= ({version}) <= (3, 13))';; *) {answers};; esac\n"
+    )
+    path.chmod(0o755)
+
+
+def made(folder: Path, path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Let make build an environment with ``path`` and a few of the system's tools alone."""
+    tools = folder / "tools"
+    tools.mkdir(exist_ok=True)
+    for name in ("sh", "cat", "cksum", "cut", "echo", "rm", "touch"):
+        (tools / name).unlink(missing_ok=True)
+        (tools / name).symlink_to(shutil.which(name))
+    command = [shutil.which("make"), "--no-print-directory", "environment", *arguments]
+    settings = {"PATH": f"{path}{os.pathsep}{tools}"}
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
+
+
+def test_make_takes_the_newest_python_that_fits(checkout, tmp_path):
+    path = tmp_path / "pythons"
+    for name, version in (("python3.11", "3, 11"), ("python3.12", "3, 12"), ("python3", "3, 14")):
+        fake_python(path, name, version)
+    assert "with python3.12 from" in made(checkout, path).stdout
+    fake_python(path, "python3.13", "3, 13")
+    assert "with python3.13 from" in made(checkout, path).stdout
+    assert "with python3.11 from" in made(checkout, path, "PYTHON=python3.11").stdout
+
+
+def test_make_says_how_to_get_a_python_where_none_fits(checkout, tmp_path):
+    path = tmp_path / "pythons"
+    fake_python(path, "python3", "3, 14")
+    done = made(checkout, path)
+    assert done.returncode != 0
+    assert "error: Python 3.11, 3.12 or 3.13 is needed, and none is on the PATH." in done.stderr
+    for way in ("apt install python3", "uv python install", "pyenv install", "conda create"):
+        assert way in done.stderr
+    assert "and 'python3' is not one." in made(checkout, path, "PYTHON=python3").stderr
+
+
+def test_make_names_the_package_that_makes_environments(checkout, tmp_path):
+    path = tmp_path / "pythons"
+    fake_python(path, "python3", "3, 13", answers="exit 1")
+    done = made(checkout, path)
+    assert done.returncode != 0
+    assert "'python3' cannot make environments" in done.stderr
+    assert "apt install python3-venv" in done.stderr
+
+
 def test_make_checks_every_hash_and_takes_nothing_installed(checkout):
     plan = planned(checkout)
     installs = [command for command in plan.split("\n") if "pip install" in command]
