@@ -26,7 +26,7 @@ import numpy as np
 import optax
 
 from benchmarks import jobs, measuring
-from benchmarks.training import POINTS
+from benchmarks.gpu_kit import POINTS
 from samedge.batching import mean_over_microbatches
 from samedge.checkpoint import Checkpoints, Interval
 from samedge.configuration import load

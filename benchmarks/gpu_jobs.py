@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks import measuring
-from benchmarks.gpu_kit import POINTS, Kit, steps_only, train_command, train_job
+from benchmarks.gpu_kit import POINTS, Kit, cut_to_steps, train_command, train_job
 from samedge.settings import BudgetSettings, CheckSettings, RunSettings
 
 JOBS = 3
@@ -90,7 +90,7 @@ def measure_resume(jobs: Jobs) -> None:
     for task in kit.sizes.tasks:
         here = folder / task
         here.mkdir(parents=True, exist_ok=True)
-        run = steps_only(kit.settings(f"default/{task}"), RESUMED_STEPS, RESUMED_CHECKS)
+        run = cut_to_steps(kit.settings(f"default/{task}"), RESUMED_STEPS, RESUMED_CHECKS)
         data = kit.data_file(f"default/{task}")
         options = [
             "--cache",

@@ -217,7 +217,7 @@ def train_command(
     return [*command, "--output", str(output), "--device", device, *options]
 
 
-def steps_only(settings: RunSettings, steps: int, checks: int) -> RunSettings:
+def cut_to_steps(settings: RunSettings, steps: int, checks: int) -> RunSettings:
     """Return the same run with a budget of steps and evenly spaced checks, without densities."""
     return replace(
         settings,
@@ -231,7 +231,7 @@ def steps_only(settings: RunSettings, steps: int, checks: int) -> RunSettings:
 def _cut_down(run: RunSettings) -> RunSettings:
     train, test = SMALL_DATA[run.task]
     return replace(
-        steps_only(run, SMALL_STEPS, 3),
+        cut_to_steps(run, SMALL_STEPS, 3),
         dataset=replace(run.dataset, train_examples=train, test_examples=test),
         model=replace(run.model, settings=SMALL_MODELS[run.task]),
         batch_size=None if run.batch_size is None else SMALL_BATCH,

@@ -63,7 +63,7 @@ def compare_reference(name: str) -> dict[str, float]:
     1, of the CNN with gradient descent alone; its eigenvalues are those after 20 steps, since its
     start is no fair test in float32.
     """
-    model, evaluate = _reference_models()[name]
+    model, evaluate = reference_models()[name]
     arrays = np.load(REFERENCES / f"{name}.npz")
     runs = json.loads((REFERENCES / f"{name}.json").read_text(encoding="utf-8"))["runs"]
     data = tuple(jnp.asarray(arrays[key]) for key in ("inputs", "targets"))
@@ -87,7 +87,7 @@ def compare_reference(name: str) -> dict[str, float]:
             of_loss.append(abs(found - truth) / truth)
         for step, params in points.items():
             top = top_eigenpairs(loss, params, data, key=jax.random.key(1), pure=True)
-            expected = _sure(checks[step])[:3]
+            expected = sure_eigenvalues(checks[step])[:3]
             error = np.abs(top.values[: len(expected)] - expected).max() / abs(expected[0])
             of_eigenvalues.append(float(error) if top.converged.all() else float("inf"))
     return {
@@ -183,7 +183,8 @@ def report(part: Mapping[str, Any]) -> str:
     return "\n\n".join([*tables, measuring.table(rows)])
 
 
-def _reference_models() -> dict[str, tuple[models.Model, Callable[..., jax.Array]]]:
+def reference_models() -> dict[str, tuple[models.Model, Callable[..., jax.Array]]]:
+    """Return model and loss of each problem of ``tests/reference``, by its name."""
     transformer = models.transformer(
         128,
         layers=2,
@@ -200,8 +201,11 @@ def _reference_models() -> dict[str, tuple[models.Model, Callable[..., jax.Array
     }
 
 
-def _sure(check: Mapping[str, Any]) -> np.ndarray:
-    """Return the eigenvalues of a reference by magnitude, down to the most negative one listed."""
+def sure_eigenvalues(check: Mapping[str, Any]) -> np.ndarray:
+    """Return the eigenvalues of a reference by magnitude, as far as the list is sure.
+
+    Only the most negative one is listed, so by magnitude that is down to it.
+    """
     low = check["smallest_eigenvalue"]
     listed = sorted([*check["top_eigenvalues"], low], key=lambda value: -abs(value))
     return np.array([value for value in listed if abs(value) >= abs(low)])

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import jobs, measuring
-from benchmarks.training import POINTS
+from benchmarks.gpu_kit import POINTS
 from samedge.errors import run_script
 from samedge.settings import RunSettings
 

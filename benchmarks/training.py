@@ -30,6 +30,7 @@ import optax
 
 from benchmarks import jobs, measuring
 from benchmarks.convolutions import native_convolution
+from benchmarks.gpu_kit import POINTS
 from samedge import flax_networks
 from samedge.batching import mean_over_microbatches
 from samedge.datasets import Minibatches
@@ -42,12 +43,6 @@ from samedge.steps import take_steps
 from samedge.training import train
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
-#: Learning rate and radius of the run that stands for a task; every run of SAM costs the same.
-POINTS = {
-    "mnist": ("0.3", "0.1"),
-    "cifar10": ("0.003", "0.1"),
-    "tiny_shakespeare": ("0.2", "0.3"),
-}
 PRODUCT_SIZE = 4096  # rows and columns of the matrix product that gives the machine's rate
 CONVOLUTIONS = (flax_networks.shifted_convolution, native_convolution)
 MICROBATCHES = (20, 25, 50, 100, 250, 1000)

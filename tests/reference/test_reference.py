@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import edge, hessian, losses, models, sam, training
+from benchmarks.gpu_parity import reference_models, sure_eigenvalues
+from samedge import edge, hessian, sam, training
 from samedge.problems import Problem
 from samedge.settings import (
     AuditSettings,
@@ -31,22 +32,7 @@ from samedge.settings import (
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
 FOLDER = Path(__file__).parent
-MODELS = {
-    "mnist_mlp": (models.mlp(10, depth=4, width=12), losses.squared_error),
-    "cifar10_cnn": (models.cnn(10, blocks=2, channels=4), losses.squared_error),
-    "tiny_shakespeare_transformer": (
-        models.transformer(
-            128,
-            layers=2,
-            heads=2,
-            key_size=4,
-            model_size=8,
-            sequence_length=16,
-            widening_factor=4,
-        ),
-        losses.cross_entropy,
-    ),
-}
+MODELS = reference_models()
 RUNS = [
     pytest.param(name, index, id=f"{name}-eta{run['eta']}-rho{run['rho']}")
     for name in MODELS
@@ -138,16 +124,6 @@ def own_run(reference, run, steps, start=None):
     return records, final[0]
 
 
-def expected_top(check, k):
-    """Return as many of the eigenvalues of largest magnitude as the reference makes sure, up to k.
-
-    Only the most negative one is listed, so by magnitude the list is sure down to that.
-    """
-    low = check["smallest_eigenvalue"]
-    listed = sorted([*check["top_eigenvalues"], low], key=lambda value: -abs(value))
-    return [value for value in listed if abs(value) >= abs(low)][:k]
-
-
 def relative_difference(found, expected):
     """Return the norm of the difference of two trees over the norm of the second."""
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
@@ -221,7 +197,7 @@ def test_eigenvalues_at_given_parameters(references, name, index):
     for step, params in points.items():
         check = check_at(run, step)
         top = reference.top(params)
-        expected = expected_top(check, 3)
+        expected = sure_eigenvalues(check)[:3]
         assert top.converged.all()
         bound = 1e-3 * abs(expected[0])
         np.testing.assert_allclose(top.values[: len(expected)], expected, atol=bound, rtol=0)

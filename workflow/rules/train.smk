@@ -5,9 +5,7 @@ rule train_run:
     input:
         data=f"{RESULTS}/data/{{task}}.npz",
         script=source_file("workflow/scripts/train_run.py"),
-        modules=modules(
-            *modules_of(together=False, parameters="parameters" in TRAINED)
-        ),
+        modules=modules(*modules_of(together=False, parameters="parameters" in TRAINED)),
     output:
         **TRAINED,
     log:
