@@ -162,12 +162,13 @@ def write_kit(folder: Path, small: bool, report: Callable[[str], None] = print) 
         report(f"{name}: data of {kit.data_file(name).stat().st_size / 1e6:.1f} MB")
     _write_json(folder / "settings.json", {name: asdict(run) for name, run in runs.items()})
     _write_json(folder / "operations.json", operations)
-    for task in POINTS:
+    sizes = SMALL if small else WHOLE
+    for task in sizes.tasks:
         name = f"default/{task}"
         report(f"{name}: training on the CPU")
         train_job(runs[name], kit.data_file(name), folder / "cpu" / f"{task}.nc", "cpu")
     # Last: a kit that has it is whole.
-    _write_json(folder / "sizes.json", asdict(SMALL if small else WHOLE))
+    _write_json(folder / "sizes.json", asdict(sizes))
     return kit
 
 

@@ -14,7 +14,6 @@ PACKAGE = f"{SCRIPTS}/samedge"
 TIMED = {"plot_figure": 16, "plot_supplement": 3, "all": 1}
 STYLED = {**TIMED, "plot_density": 3, "plot_edge_map": 3, "judge_claims": 1}
 DRAWN = {**STYLED, "write_explorer": 1}
-JUDGED = {"plot_edge_map": 3, "judge_claims": 1, "write_explorer": 1, "all": 1}
 # Figure 1 is a formula: it does not hang on any run.
 COLLECTED = {**DRAWN, "plot_figure": 15, "collect_runs": 3, "filter_diverged": 3}
 TRAINED = {**COLLECTED, "train_run": 8}
@@ -46,7 +45,8 @@ def test_nothing_is_left_to_do(finished: Checkout, targets):
         (f"{SCRIPTS}/plot_density.py", {"plot_density": 3, "all": 1}),
         (f"{PACKAGE}/density_figure.py", {"plot_density": 3, "all": 1}),
         (f"{PACKAGE}/claims.toml", {"judge_claims": 1, "all": 1}),
-        (f"{PACKAGE}/statistics.py", JUDGED),
+        # Figures draw by them too: what is held against Proposition 3's bounds.
+        (f"{PACKAGE}/statistics.py", DRAWN),
         (f"{PACKAGE}/explorer_map.js", {"write_explorer": 1, "all": 1}),
         (f"{SCRIPTS}/collect_runs.py", COLLECTED),
         (f"{PACKAGE}/sam.py", TRAINED),
