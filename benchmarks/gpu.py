@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import measuring
-from benchmarks.gpu_kit import POINTS, Kit, write_kit
+from benchmarks.gpu_kit import POINTS, Kit, Store, write_kit
 from samedge.errors import UserError, run_script
 
 Process = subprocess.Popen[str]
@@ -94,9 +94,7 @@ def _prepare_free(device: str) -> None:
     jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-def _storing(
-    name: str, output: Path, also: Callable[[], None] = lambda: None
-) -> Callable[[str, Any], None]:
+def _storing(name: str, output: Path, also: Callable[[], None] = lambda: None) -> Store:
     """Return a function that stores what a part has measured by its key, and then does ``also``."""
     begun = time.monotonic()
 
@@ -114,7 +112,7 @@ def _storing(
 def _run_jobs(
     name: str,
     kit: Kit,
-    store: Callable[[str, Any], None],
+    store: Store,
     output: Path,
     cache: Path,
     device: str,
@@ -131,7 +129,7 @@ def _run_jobs(
     acts[name]()
 
 
-def _measure_card(kit: Kit, store: Callable[[str, Any], None], output: Path) -> None:
+def _measure_card(kit: Kit, store: Store, output: Path) -> None:
     import jax
 
     from benchmarks import gpu_speed

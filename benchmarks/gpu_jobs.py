@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks import measuring
-from benchmarks.gpu_kit import POINTS, Kit, cut_to_steps, train_command, train_job
+from benchmarks.gpu_kit import POINTS, Kit, Store, cut_to_steps, train_command, train_job
 from samedge.settings import BudgetSettings, CheckSettings, RunSettings
 
 JOBS = 3
@@ -32,8 +32,6 @@ RESUMED_STEPS, RESUMED_CHECKS, CHECKPOINT_STEPS = 60, 4, 20
 CHECKS = 15  # of a run of paper size, about
 START_UP = 25.0  # seconds of a job that are not training and measuring, put by
 KEPT = ("step", "training_loss", "sam_edge", "gradient_norm", "eigenvalue")
-
-Store = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True)

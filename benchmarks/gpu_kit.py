@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -27,6 +28,10 @@ POINTS = {
     "cifar10": ("0.003", "0.1"),
     "tiny_shakespeare": ("0.2", "0.3"),
 }
+
+
+#: Stores what a part has measured, by its key.
+Store = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True)

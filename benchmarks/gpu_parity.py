@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import measuring
-from benchmarks.gpu_kit import Kit
+from benchmarks.gpu_kit import Kit, Store
 from benchmarks.traps import TRAPS, spring
 from samedge import losses, models
 from samedge.hessian import top_eigenpairs
@@ -35,8 +35,6 @@ from samedge.training import train
 REFERENCES = Path(__file__).resolve().parents[1] / "tests" / "reference"
 EPSILON = 1e-5  # of the published implementation
 LATE = 0.5  # share of the checks that are compared in the median
-
-Store = Callable[[str, Any], None]
 
 
 def measure(kit: Kit, store: Store) -> None:

@@ -28,7 +28,7 @@ from jax.flatten_util import ravel_pytree
 
 from benchmarks import measuring
 from benchmarks.convolutions import native_convolution
-from benchmarks.gpu_kit import POINTS, Kit
+from benchmarks.gpu_kit import POINTS, Kit, Store
 from samedge import basis, flax_networks, memory
 from samedge.hessian import RitzPairs, top_eigenpairs
 from samedge.problems import Problem, build_problem, measured_batch
@@ -40,8 +40,6 @@ TENSORFLOAT32 = "default"  # JAX's name for what GPUs multiply float32 in unless
 REPETITIONS = 3
 TRUTH_TOLERANCE = 1e-6
 STEPS_TOGETHER = 8  # of one dispatch
-
-Store = Callable[[str, Any], None]
 
 
 def measure_card(kit: Kit, store: Store) -> None:
@@ -170,7 +168,7 @@ def compare_precisions(run: Run, batch: tuple[jax.Array, ...], pairs: Any) -> di
             )
         found[name] = np.asarray(ravel_pytree(gradient)[0], np.float64), top
     with jax.enable_x64(True):
-        params, data, vectors = jax.tree.map(_as_float64, (run.params, batch, pairs.ritz_vectors))
+        params, data, vectors = jax.tree.map(as_float64, (run.params, batch, pairs.ritz_vectors))
         truth = np.asarray(ravel_pytree(jax.jit(jax.grad(loss))(params, *data))[0])
         exact = top_eigenpairs(
             loss,
@@ -390,6 +388,6 @@ def _check_text(found: Mapping[str, Any]) -> str:
     return f"{found['products']['median']:.0f}, {found['seconds']['median']:.3f}{ending}"
 
 
-def _as_float64(x: jax.Array) -> jax.Array:
+def as_float64(x: jax.Array) -> jax.Array:
     """Return floating-point numbers in float64, within ``jax.enable_x64``; others as they are."""
     return jnp.asarray(np.asarray(x, np.float64)) if jnp.issubdtype(x.dtype, jnp.floating) else x

@@ -21,6 +21,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from benchmarks import jobs
+from benchmarks.gpu_speed import as_float64
 from samedge.datasets import Minibatches, TaskData
 from samedge.errors import UserError
 from samedge.files import whole_file
@@ -219,11 +220,6 @@ def float64_top(point: Point, k: int) -> tuple[np.ndarray, int]:
             return_eigenvectors=False,
         )
     return values[np.argsort(-np.abs(values))][:k], products.products
-
-
-def as_float64(x: jax.Array) -> jax.Array:
-    """Return floating-point numbers in float64, within ``jax.enable_x64``; others as they are."""
-    return jnp.asarray(np.asarray(x, np.float64)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def _train(settings: RunSettings, problem: Problem, row: Row) -> dict[str, np.ndarray]:
