@@ -152,11 +152,12 @@ def test_run_follows_the_published_implementation(references, name, index):
 
 @pytest.mark.parametrize(("name", "index"), CHAOTIC)
 def test_chaotic_run_follows_it_as_closely_as_float32_allows(references, name, index):
-    """Here rounding alone moves the parameters after 20 steps by more than 1e-4.
+    """Here rounding alone moves the parameters after 20 steps by about 1e-4 and more.
 
     The initial curvature of the small Transformer is in the thousands at learning rates of 0.1
     and 0.2. So the run must agree to 1e-4 at the start and after one step, and after 20 steps to
-    what changing every initial parameter by one unit in the last place changes.
+    1e-4 or to what changing every initial parameter by one unit in the last place changes. How
+    much that is differs with the version of JAX (mnist, ρ = 1: 8e-5 on JAX 0.12).
     """
     reference = references[name]
     run = reference.runs[index]
@@ -172,8 +173,8 @@ def test_chaotic_run_follows_it_as_closely_as_float32_allows(references, name, i
         for seed in range(4)
     ]
     distance = relative_difference(params, expected)
-    assert max(spread) > 1e-4  # else this run belongs to the steady ones
-    assert distance < 2 * max(spread)
+    assert max(spread) > 5e-5  # else this run belongs to the steady ones
+    assert distance < max(1e-4, 2 * max(spread))
 
 
 def nudged(params, seed):

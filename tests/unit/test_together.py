@@ -30,6 +30,9 @@ RUN = {
 }
 POINTS = [("0.05", "0.1", 0), ("0.02", "0.1", 1), ("0.05", "0", 0)]
 HUGE = "1e20"
+# Relative or absolute: fifty steps of three runs at once differ from those of one by rounding, by
+# up to 1.8e-5 on JAX 0.12.
+ROUNDING = 5e-5
 # How the solver got to its answers: what lies within its tolerance is not the run's.
 SOLVER = ("eigenvalue_residual", "overlooked", "hessian_vector_products")
 
@@ -136,7 +139,7 @@ def test_groups_are_few_within_the_bound_and_of_like_sizes(count, most):
 @pytest.mark.parametrize("points", [POINTS, POINTS[:2]], ids=["radii", "one radius"])
 def test_each_comes_to_what_it_comes_to_alone(problem, batch, points):
     runs = runs_at(points, batch_size=batch)
-    assert_close(at_once(runs, problem), [alone(run, problem) for run in runs], 1e-5)
+    assert_close(at_once(runs, problem), [alone(run, problem) for run in runs], ROUNDING)
 
 
 def test_one_run_is_trained_as_alone(problem, tmp_path):
@@ -179,6 +182,11 @@ MODELS = {
 }
 
 
+def flat(tree):
+    """Return all numbers of a tree as one vector in float64."""
+    return np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in jax.tree.leaves(tree)])
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_of_each_model_is_that_of_a_run_alone(name):
     """One step: where a unit switches, further ones multiply what rounding has changed."""
@@ -202,6 +210,7 @@ def test_a_step_of_each_model_is_that_of_a_run_alone(name):
         training.Run(run, problem, print, (), None) for run in (*settings_of_all, *settings_of_all)
     ]
     one_by_one = runs[:2]
+    starts = [flat(run.params) for run in one_by_one]
     for run in one_by_one:
         assert run.advance(1) == (1, True)
     params, _, taken, finite = take_steps_together(
@@ -218,9 +227,10 @@ def test_a_step_of_each_model_is_that_of_a_run_alone(name):
         jnp.array([1, 1], jnp.int32),
     )
     assert (taken.tolist(), finite.tolist()) == ([1, 1], [True, True])
-    for run, found_params in zip(one_by_one, params, strict=True):
-        for leaf, wanted in zip(*map(jax.tree.leaves, (found_params, run.params)), strict=True):
-            np.testing.assert_allclose(leaf, wanted, rtol=1e-5, atol=1e-6)
+    for run, start, found_params in zip(one_by_one, starts, params, strict=True):
+        wanted = flat(run.params)
+        step = np.linalg.norm(wanted - start)
+        assert np.linalg.norm(flat(found_params) - wanted) < 1e-4 * step
 
 
 def test_a_run_that_diverges_changes_nothing_for_the_others(problem):
