@@ -6,14 +6,20 @@ writes.
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from benchmarks import gpu
 from benchmarks.measuring import RESULTS
+from samedge import configuration
 
+REPOSITORY = Path(__file__).resolve().parents[1]
+#: Seconds of a job of training that are neither steps nor products, as allowed for below.
+START = 30
 PAGE = Path(__file__).resolve().with_name("gpu.md")
 
 TEXT = """\
@@ -67,6 +73,18 @@ cifar10 and of the text; the price of deterministic operations; TF32's errors on
 but for a peak that included float64; the network with the convolution of now in whole runs;
 JAX 0.10.2, which is the lock's; `make environment GPU=1`.
 
+## A night on one card
+
+`config/night.yaml` has the paper's runs and sizes with budgets in steps. From the rates above, with
+every step counted as one of SAM, the check as a warm one with both ends, and {start} s for each job
+to start and compile, they take at the most, on the card measured:
+
+{night}
+
+The step of cifar10 is that of the convolution of now. Steps and checks are measured, the sum is
+not: no run of this length was made. On another card these hours are longer or shorter as its rates
+are, which `benchmarks/gpu.py` gives.
+
 ## To run it
 
 Where the data are, in the repository, write the kit: settings, data and the CPU's numbers, 18 MB.
@@ -106,6 +124,41 @@ export PYTHONPATH=$PWD/site:workflow/scripts
 """
 
 
+def night(parts: Mapping[str, Any]) -> tuple[list[list[str]], float]:
+    """Return the rows of the night's table, and the hours of all its runs, from measured rates."""
+    experiment = configuration.load([REPOSITORY / "config" / "night.yaml"])
+    rows, total = [], 0.0
+    for task, settings in experiment.tasks.items():
+        rates = parts[f"paper/{task}"]
+        step, product = rates["step_seconds"], rates["product_seconds"]
+        if task == "cifar10":
+            step = parts["convolution"]["shifted_step_seconds"]
+            product = parts["convolution"]["shifted_product_seconds"]
+        steps, checks = settings.budget.steps, settings.checks.count
+        density = experiment.density
+        products = len(density.at) * density.probes * density.steps
+        seconds = {
+            "steps": steps * step,
+            "checks": checks * rates["warm_check"]["seconds"]["median"],
+            "densities": products * product,
+        }
+        runs = len(experiment.runs(task))
+        hours = runs * (sum(seconds.values()) + START) / 3600
+        total += hours
+        minutes = [f"{seconds[part] / 60:.1f}" for part in seconds]
+        rows.append([task, str(runs), f"{steps:,}", str(checks), *minutes, f"{hours:.1f}"])
+    return rows, total
+
+
+def night_table(parts: Mapping[str, Any]) -> str:
+    """Return the table of the night in Markdown."""
+    rows, total = night(parts)
+    head = ["", "runs", "steps", "checks"]
+    head += ["steps, min", "checks, min", "densities, min", "all runs, h"]
+    rows = [head, ["---"] * len(head), *rows, ["all", *[""] * 6, f"{total:.1f}"]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
 def page() -> str:
     """Return the page."""
     results = json.loads((RESULTS / "gpu.json").read_text(encoding="utf-8"))
@@ -117,6 +170,8 @@ def page() -> str:
         report=gpu.report(results),
         versions=f"JAX {versions['jax']}, Flax {versions['flax']}, Haiku {versions['dm-haiku']}",
         faster=native / shifted,
+        start=START,
+        night=night_table(results["parts"]),
     )
 
 

@@ -1,6 +1,7 @@
 """A configuration is read, merged and judged; what is wrong is named with what would be right."""
 
 import copy
+import dataclasses
 import datetime
 
 import pytest
@@ -53,9 +54,9 @@ def changed(config, changes):
 # Written and read again
 
 
-@pytest.mark.parametrize("overlays", [[], ["config/laptop.yaml"], ["config/paper.yaml"]])
+@pytest.mark.parametrize("overlays", [[], ["laptop"], ["paper"], ["night"]])
 def test_a_resolved_configuration_loads_as_the_same_experiment(repository, tmp_path, overlays):
-    paths = [repository / name for name in ("config.yaml", *overlays)]
+    paths = [repository / "config.yaml", *(repository / f"config/{n}.yaml" for n in overlays)]
     experiment = configuration.load(paths)
     resolved = tmp_path / "resolved.yaml"
     resolved.write_text(configuration.resolved(experiment))
@@ -502,6 +503,7 @@ def test_files_merge_as_snakemake_merges_them(tmp_path_factory, files):
         ([], "sample", {"mnist": 6, "cifar10": 6, "tiny_shakespeare": 6}),
         (["laptop"], "tfds", {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}),
         (["paper"], "tfds", {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}),
+        (["night"], "tfds", {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}),
     ],
 )
 def test_the_shipped_configurations(repository, default, overlays, source, runs):
@@ -558,7 +560,23 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         assert str(caught.value) == f"{path}: cannot be read ({reason})"
 
 
-def test_the_paper_does_not_depend_on_the_default_experiment(repository):
-    alone = configuration.load([repository / "config" / "paper.yaml"])
-    over = configuration.load([repository / "config.yaml", repository / "config" / "paper.yaml"])
+@pytest.mark.parametrize("name", ["paper", "night"])
+def test_the_paper_does_not_depend_on_the_default_experiment(repository, name):
+    alone = configuration.load([repository / "config" / f"{name}.yaml"])
+    over = configuration.load([repository / "config.yaml", repository / "config" / f"{name}.yaml"])
     assert alone == over
+
+
+def test_the_night_is_the_paper_but_for_its_budgets(repository):
+    night, paper = (
+        configuration.load([repository / "config" / f"{name}.yaml"]) for name in ("night", "paper")
+    )
+    tasks = {
+        name: dataclasses.replace(
+            task, budget=paper.tasks[name].budget, checks=paper.tasks[name].checks
+        )
+        for name, task in night.tasks.items()
+    }
+    assert dataclasses.replace(night, name="paper", tasks=tasks) == paper
+    for task in night.tasks.values():
+        assert task.budget.steps and task.budget.hours is None

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import itertools
+import json
 import os
 import re
 import shlex
@@ -29,16 +30,29 @@ def fenced(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def program(repository, name):
+    """Return a program of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, repository / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize(
     "writer", ["write_configuration", "write_rulegraph", "write_benchmarks", "write_gpu"]
 )
 def test_generated_pages_are_current(repository, writer):
-    path = repository / "docs" / f"{writer}.py"
-    spec = importlib.util.spec_from_file_location(writer, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = program(repository, writer)
     written = module.PAGE.read_text(encoding="utf-8")
     assert written == module.page(), f"run: python docs/{writer}.py"
+
+
+def test_the_night_is_one_by_the_rates_measured(repository):
+    """config/night.yaml says nine hours at the most."""
+    parts = json.loads((repository / "benchmarks/results/gpu.json").read_text())["parts"]
+    rows, hours = program(repository, "write_gpu").night(parts)
+    assert sum(int(runs) for _, runs, *_ in rows) == 52
+    assert 8 < hours < 9
 
 
 def test_every_key_of_the_schema_is_described(repository):
