@@ -17,6 +17,14 @@ report: "workflow/report/overview.rst"
 
 
 include: "workflow/rules/common.smk"
+
+
+if EXPERIMENT.container:
+
+    # With --sdm apptainer all jobs run in it, beside the environments of --sdm conda.
+    containerized: EXPERIMENT.container
+
+
 include: "workflow/rules/data.smk"
 
 

@@ -30,7 +30,8 @@ snakemake --cores all --resources gpu=1 --configfile my.yaml
 **Overlays.** Nested keys are merged, lists are replaced whole, and several files apply in turn
 (`--configfile config/laptop.yaml my.yaml`). Give each experiment its own name under
 `experiment:`, so that results stand side by side. Shipped are `config/laptop.yaml` (the paper's
-grids on real data, at sizes for a CPU) and `config/paper.yaml` (exactly the paper).
+grids on real data, at sizes for a CPU), `config/paper.yaml` (exactly the paper) and
+`config/night.yaml` (the paper's runs and sizes, with steps for one night on one GPU).
 
 **Leaving out.** Merging cannot take a key away, so null does: a task set to null is not run, and
 a setting of a model set to null is as if it were not there, which an overlay that replaces the
@@ -63,8 +64,8 @@ of the eigenvalue solver. Each seed is one more run at each grid point.
 not fit the budget stop everything before it starts; the message says what would be right.
 
 Tables give for each key what it may hold, what it means, and its value in `config.yaml`. Every
-key is required, there or in an overlay. Sections are those of the paper (Long & Bartlett, JMLR
-25, 2024); the maths is in [method.md](method.md)."""
+key but `container` is required, there or in an overlay. Sections are those of the paper (Long &
+Bartlett, JMLR 25, 2024); the maths is in [method.md](method.md)."""
 
 
 def page() -> str:

@@ -1,6 +1,7 @@
 """The scripts without Snakemake, the same numbers every time, and figures without JAX."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,31 @@ def test_a_deployed_environment_is_the_one_that_its_jobs_run_in(unrun, tmp_path)
     target = ("--cores", "1", "results/tiny/data/mnist.npz")
     done = there.snakemake(*target, "--sdm", "env-modules", PATH=path)
     assert done.returncode == 1 and "the environment was asked" in done.stdout
+
+
+# Stands in for Apptainer: says which image was asked for, and runs the command without one.
+APPTAINER = """#!/bin/sh
+if [ "$1" = --version ]; then echo "apptainer version 1.3.6"; exit; fi
+while [ "$1" != bash ]; do case "$1" in *.sif) echo "in the image $1";; esac; shift; done
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("methods", [(), ("--sdm", "apptainer")], ids=["without", "apptainer"])
+def test_jobs_run_in_the_container_that_the_configuration_names(unrun, tmp_path, methods):
+    there = unrun.clone(tmp_path / "there")
+    (there.root / "samedge.sif").touch()
+    (tmp_path / "bin").mkdir()
+    for name, content in {
+        "apptainer": APPTAINER,
+        "python": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+    }.items():
+        (tmp_path / "bin" / name).write_text(content)
+        (tmp_path / "bin" / name).chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.defpath}"
+    named = there.overlay({"container": "samedge.sif"})
+    target = ("--cores", "1", "results/tiny/figures/figure_01.pdf", "--configfile", TINY, named)
+    done = there.python("-m", "snakemake", *target, *methods, PATH=path)
+    assert done.returncode == 0, done.stdout
+    assert ("in the image samedge.sif" in done.stdout) == bool(methods)
+    assert there.result("figures/figure_01.pdf").exists()

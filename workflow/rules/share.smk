@@ -32,8 +32,10 @@ rule pack_experiment:
         mem_mb=2000,
         runtime=10,
     params:
-        # The folder of compiled programs is this machine's own, and changes no run.
-        config=resolved(dataclasses.replace(EXPERIMENT, compilation_cache=None)),
+        # The folder of compiled programs and the image are this machine's own, and change no run.
+        config=resolved(
+            dataclasses.replace(EXPERIMENT, compilation_cache=None, container=None)
+        ),
     message:
         "Pack the experiment into one archive"
     shell:

@@ -66,6 +66,8 @@ def resolved(experiment: settings.Experiment) -> str:
     """Return the configuration of an experiment as JSON, which :func:`load` reads again."""
     values = dataclasses.asdict(experiment)
     values["experiment"] = values.pop("name")
+    if values["container"] is None:
+        del values["container"]  # the one key that may be left out
     for task in values["tasks"].values():
         # As numbers, spelled as they are: 1.0 stays 1.0, and so do the names of files.
         for key in ("eta", "rho"):

@@ -233,6 +233,7 @@ class Experiment:
     divergence: DivergenceSettings
     figures: FigureSettings
     tasks: Mapping[str, TaskSettings]
+    container: str | None = None
 
     def run(self, task: str, eta: str, rho: str, seed: int) -> RunSettings:
         """Return one run of a task; its learning rate, radius and seed may lie off the grid."""
