@@ -27,17 +27,17 @@ import optax
 
 from benchmarks import jobs, measuring
 from benchmarks.gpu_kit import POINTS
-from samedge.batching import mean_over_microbatches
-from samedge.checkpoint import Checkpoints, Interval
-from samedge.configuration import load
-from samedge.datasets import Minibatches
-from samedge.device import prepare_jax
-from samedge.errors import run_script
-from samedge.problems import Problem, build_problem
-from samedge.sam import RULES, gradients
-from samedge.settings import RunSettings
-from samedge.steps import take_steps
-from samedge.training import LONGEST_CHUNK, train
+from samedge.base.errors import run_script
+from samedge.config.experiment import load
+from samedge.config.settings import RunSettings
+from samedge.curvature.microbatches import mean_over_microbatches
+from samedge.data.file import Minibatches
+from samedge.machine.device import prepare_jax
+from samedge.tasks.problems import Problem, build_problem
+from samedge.training.checkpoints import Checkpoints, Interval
+from samedge.training.run import LONGEST_CHUNK, train
+from samedge.training.steps import take_steps
+from samedge.updates.rule import RULES, gradients
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
 EXAMPLES = {"mnist": 500, "cifar10": 100, "tiny_shakespeare": 20_000}

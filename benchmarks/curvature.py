@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import IMAGES, RESULTS, merge_results, table
-from samedge.errors import run_script
+from samedge.base.errors import run_script
 from train_run import prepare_jax
 
 

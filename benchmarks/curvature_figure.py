@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from benchmarks.scaling_figure import plain_logarithms
-from samedge.figures import STYLE
+from samedge.figures.paper import STYLE
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 COLOURS = {

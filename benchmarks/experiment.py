@@ -24,7 +24,7 @@ import netCDF4
 import numpy as np
 
 from benchmarks import jobs, measuring
-from samedge.errors import UserError, run_script
+from samedge.base.errors import UserError, run_script
 
 PACKAGES = ("snakemake", "jax", "jaxlib", "numpy", "xarray", "matplotlib")
 COMMAND = ("-m", "snakemake", "--cores", "all", "--resources", "gpu=1")
@@ -86,7 +86,7 @@ def training_seconds(results: Path, run: Path) -> float:
     match = TRAINED.search(log)
     if match:
         return float(match[1])
-    # Not by samedge.records, which refuses the schema of another revision.
+    # Not by samedge.records.files, which refuses the schema of another revision.
     with netCDF4.Dataset(run) as file:
         return float(np.nanmax(np.ma.filled(file["wall_time"][:], np.nan)))
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks import measuring
 from benchmarks.gpu_kit import POINTS, Kit, Store, write_kit
-from samedge.errors import UserError, run_script
+from samedge.base.errors import UserError, run_script
 
 Process = subprocess.Popen[str]
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +59,7 @@ def run_part(name: str, kit: Kit, output: Path, cache: Path, device: str, second
     prepare = _prepare_free if name == "price" else _prepare
     prepare(device)
     from benchmarks import gpu_parity, gpu_speed
-    from samedge.programs import count_programs, shared_programs
+    from samedge.machine.compilation_cache import count_programs, shared_programs
 
     programs = count_programs()
     with shared_programs(cache, print) as share:
@@ -79,7 +79,7 @@ def run_part(name: str, kit: Kit, output: Path, cache: Path, device: str, second
 
 def _prepare(device: str) -> None:
     """Set JAX up as every job does."""
-    from samedge.device import prepare_jax
+    from samedge.machine.device import prepare_jax
 
     prepare_jax("highest", device, report=lambda line: None)
 

@@ -24,7 +24,7 @@ import xarray as xr
 
 from benchmarks import measuring
 from benchmarks.gpu_kit import POINTS, Kit, Store, cut_to_steps, train_command, train_job
-from samedge.settings import BudgetSettings, CheckSettings, RunSettings
+from samedge.config.settings import BudgetSettings, CheckSettings, RunSettings
 
 JOBS = 3
 TIMES = ("training_time", "wall_time")

@@ -17,8 +17,8 @@ from typing import Any
 
 import xarray as xr
 
-from samedge.datasets import TaskData, read_data, write_data
-from samedge.settings import BudgetSettings, CheckSettings, RunSettings
+from samedge.config.settings import BudgetSettings, CheckSettings, RunSettings
+from samedge.data.file import TaskData, read_data, write_data
 
 TRAIN = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "train_run.py"
 
@@ -184,7 +184,7 @@ def step_operations(settings: RunSettings, data: TaskData) -> float:
     """
     import jax
 
-    from samedge.problems import build_problem, measured_batch
+    from samedge.tasks.problems import build_problem, measured_batch
 
     problem = build_problem(settings, data)
     params = jax.eval_shape(problem.init, jax.random.key(0))

@@ -24,13 +24,14 @@ import numpy as np
 from benchmarks import measuring
 from benchmarks.gpu_kit import Kit, Store
 from benchmarks.traps import TRAPS, spring
-from samedge import losses, models
-from samedge.hessian import top_eigenpairs
-from samedge.problems import build_problem
-from samedge.programs import count_programs
-from samedge.sam import RULES
-from samedge.steps import take_steps
-from samedge.training import train
+from samedge.curvature.eigenpairs import top_eigenpairs
+from samedge.machine.compilation_cache import count_programs
+from samedge.tasks import losses
+from samedge.tasks import model as models
+from samedge.tasks.problems import build_problem
+from samedge.training.run import train
+from samedge.training.steps import take_steps
+from samedge.updates.rule import RULES
 
 REFERENCES = Path(__file__).resolve().parents[1] / "tests" / "reference"
 EPSILON = 1e-5  # of the published implementation

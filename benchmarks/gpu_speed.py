@@ -29,12 +29,14 @@ from jax.flatten_util import ravel_pytree
 from benchmarks import measuring
 from benchmarks.convolutions import native_convolution
 from benchmarks.gpu_kit import POINTS, Kit, Store
-from samedge import basis, flax_networks, memory
-from samedge.hessian import RitzPairs, top_eigenpairs
-from samedge.problems import Problem, build_problem, measured_batch
-from samedge.settings import RunSettings
-from samedge.steps import take_steps_together
-from samedge.training import LONGEST_CHUNK, Run
+from samedge.config.settings import RunSettings
+from samedge.curvature.eigenpairs import RitzPairs, top_eigenpairs
+from samedge.curvature.krylov import basis
+from samedge.tasks.models import flax_networks
+from samedge.tasks.problems import Problem, build_problem, measured_batch
+from samedge.training import memory
+from samedge.training.run import LONGEST_CHUNK, Run
+from samedge.training.steps import take_steps_together
 
 TENSORFLOAT32 = "default"  # JAX's name for what GPUs multiply float32 in unless told otherwise
 REPETITIONS = 3

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import jobs, measuring
-from samedge.errors import run_script
+from samedge.base.errors import run_script
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 PRODUCTS = 6  # per check

@@ -24,8 +24,8 @@ from typing import Any
 
 from benchmarks import jobs, measuring
 from benchmarks.gpu_kit import POINTS
-from samedge.errors import run_script
-from samedge.settings import RunSettings
+from samedge.base.errors import run_script
+from samedge.config.settings import RunSettings
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
 APART = "apart"

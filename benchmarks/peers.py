@@ -1,8 +1,9 @@
 """Ways to measure the top of a Hessian spectrum, each behind one call: round -> answer.
 
-All work on the same exact Hessian-vector products in float32, those of :mod:`samedge.products`
-(but for PyTorch's own, see :mod:`benchmarks.torch_peer`) and return eigenvalues and eigenvectors.
-A peer takes its start vector from ``start(round)``, so that all can start from the same one.
+All work on the same exact Hessian-vector products in float32, those of
+:mod:`samedge.curvature.products` (but for PyTorch's own, see :mod:`benchmarks.torch_peer`) and
+return eigenvalues and eigenvectors. A peer takes its start vector from ``start(round)``, so that
+all can start from the same one.
 """
 
 import warnings
@@ -18,9 +19,9 @@ from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import eigsh, lobpcg
 
 from benchmarks.problems import PAIRS, CountedProducts, Point
-from samedge.basis import compiled_map
-from samedge.hessian import Eigenpairs, top_eigenpairs
-from samedge.products import hessian_operator
+from samedge.curvature.eigenpairs import Eigenpairs, top_eigenpairs
+from samedge.curvature.krylov.basis import compiled_map
+from samedge.curvature.products import hessian_operator
 
 LOBPCG_STEPS = 100  # at most
 TOLERANCE = 1e-3  # residual over operator norm, and the accuracy that eigenvalues must reach

@@ -22,13 +22,13 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from benchmarks import jobs
 from benchmarks.gpu_speed import as_float64
-from samedge.datasets import Minibatches, TaskData
-from samedge.errors import UserError
-from samedge.files import whole_file
-from samedge.problems import Problem, build_problem
-from samedge.products import hessian_operator
-from samedge.settings import BudgetSettings, CheckSettings, RunSettings
-from samedge.training import Snapshot, train
+from samedge.base.errors import UserError
+from samedge.base.files import whole_file
+from samedge.config.settings import BudgetSettings, CheckSettings, RunSettings
+from samedge.curvature.products import hessian_operator
+from samedge.data.file import Minibatches, TaskData
+from samedge.tasks.problems import Problem, build_problem
+from samedge.training.run import Snapshot, train
 
 PAPER = Path(__file__).resolve().parents[1] / "config" / "paper.yaml"
 CACHE = Path(__file__).resolve().parent / "cache"

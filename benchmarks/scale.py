@@ -19,9 +19,9 @@ from typing import Any
 
 from benchmarks import jobs, measuring
 from benchmarks.experiment import copy_checkout
-from samedge.configuration import load
-from samedge.errors import UserError, run_script
-from samedge.grid import grid_json
+from samedge.base.errors import UserError, run_script
+from samedge.config.experiment import load
+from samedge.config.grid import grid_json
 
 PACKAGES = ("snakemake", "numpy", "xarray", "netCDF4", "matplotlib")
 #: Learning rates, radii and seeds of each number of runs.

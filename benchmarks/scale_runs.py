@@ -1,8 +1,8 @@
 """Made-up run files of a whole grid, in the format of real ones, for :mod:`benchmarks.scale`.
 
-The first run is written by :mod:`samedge.records`; the others are copies of its file with their own
-learning rate, radius, seed, settings and numbers put in, a tenth of the effort. One in twenty
-diverged, and has measured three checks.
+The first run is written by :mod:`samedge.records.files`; the others are copies of its file with
+their own learning rate, radius, seed, settings and numbers put in, a tenth of the effort. One in
+twenty diverged, and has measured three checks.
 """
 
 import argparse
@@ -13,14 +13,14 @@ from pathlib import Path
 import netCDF4
 import numpy as np
 
-from samedge import records
-from samedge.edge import sam_edge
-from samedge.errors import run_script
-from samedge.files import seal
-from samedge.grid import grid_runs
-from samedge.settings import RunSettings
+from samedge.base.errors import run_script
+from samedge.base.files import seal
+from samedge.config.grid import grid_runs
+from samedge.config.settings import RunSettings
+from samedge.records import files
+from samedge.updates.edges import sam_edge
 
-ENVIRONMENT = dict.fromkeys(records.ENVIRONMENT_ATTRIBUTES, "made up") | {"data_stand_in": True}
+ENVIRONMENT = dict.fromkeys(files.ENVIRONMENT_ATTRIBUTES, "made up") | {"data_stand_in": True}
 DIVERGED_EVERY, DIVERGED_CHECKS = 20, 3
 
 
@@ -61,8 +61,8 @@ def write_template(settings: RunSettings, checks: int, status: str, path: Path) 
     rows = [{name: values[name][number] for name in values} for number in range(checks)]
     reason = "budget of steps spent" if status == "completed" else "the loss is not finite"
     error = 0.05 if status == "completed" else np.nan
-    outcome = records.Outcome(status, 10 * (checks - 1), reason, "test_error", error)
-    records.write(records.run_dataset(settings, rows, outcome, ENVIRONMENT), path)
+    outcome = files.Outcome(status, 10 * (checks - 1), reason, "test_error", error)
+    files.write(files.run_dataset(settings, rows, outcome, ENVIRONMENT), path)
 
 
 def write_copy(template: Path, settings: RunSettings, path: Path) -> None:

@@ -19,11 +19,11 @@ import numpy as np
 from benchmarks import jobs, measuring
 from benchmarks.scaling_figure import draw
 from benchmarks.training import PACKAGES, one_step, step_operations
-from samedge.device import prepare_jax
-from samedge.errors import run_script
-from samedge.hessian import top_eigenpairs
-from samedge.problems import Problem, build_problem
-from samedge.settings import RunSettings
+from samedge.base.errors import run_script
+from samedge.config.settings import RunSettings
+from samedge.curvature.eigenpairs import top_eigenpairs
+from samedge.machine.device import prepare_jax
+from samedge.tasks.problems import Problem, build_problem
 
 #: The sizes of a series; the others stay at the middle one of theirs.
 SIZES = {

@@ -14,8 +14,8 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from benchmarks.measuring import IMAGES
-from samedge.figures import STYLE
-from samedge.panels import BLUE, VERMILION
+from samedge.figures.panels import BLUE, VERMILION
+from samedge.figures.paper import STYLE
 
 PANELS = {"width": "width", "examples": "examples", "depth": "depth", "checks": "parameters"}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import jobs, measuring
-from samedge.errors import run_script
+from samedge.base.errors import run_script
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy", "xarray", "matplotlib")
 #: Learning rate and radius of the first and the second job.
@@ -30,8 +30,9 @@ IMPORTS = {
     "the interpreter": "pass",
     "jax": "import jax",
     "all that a training job imports": (
-        "import train_run, samedge.records, samedge.observers, samedge.parameters, "
-        "samedge.problems, samedge.programs, samedge.provenance, samedge.training"
+        "import train_run, samedge.records.files, samedge.training.observers, "
+        "samedge.records.parameters, samedge.tasks.problems, samedge.machine.compilation_cache, "
+        "samedge.machine.provenance, samedge.training.run"
     ),
     "all that a collecting job imports": "import collect_runs",
     "all that a figure job imports": "import plot_figure",

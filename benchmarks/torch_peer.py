@@ -23,8 +23,8 @@ from benchmarks.measuring import timed
 from benchmarks.peers import Answer, by_magnitude
 from benchmarks.problems import PAIRS, Point, as_float64
 from benchmarks.torch_networks import LOSSES, network
-from samedge.products import hessian_operator
-from samedge.settings import RunSettings
+from samedge.config.settings import RunSettings
+from samedge.curvature.products import hessian_operator
 
 AGREEMENT = 1e-8  # relative difference of loss and product that rounding in float64 may make
 

@@ -31,16 +31,16 @@ import optax
 from benchmarks import jobs, measuring
 from benchmarks.convolutions import native_convolution
 from benchmarks.gpu_kit import POINTS
-from samedge import flax_networks
-from samedge.batching import mean_over_microbatches
-from samedge.datasets import Minibatches
-from samedge.device import prepare_jax
-from samedge.errors import run_script
-from samedge.problems import Problem, build_problem
-from samedge.sam import RULES
-from samedge.settings import RunSettings
-from samedge.steps import take_steps
-from samedge.training import train
+from samedge.base.errors import run_script
+from samedge.config.settings import RunSettings
+from samedge.curvature.microbatches import mean_over_microbatches
+from samedge.data.file import Minibatches
+from samedge.machine.device import prepare_jax
+from samedge.tasks.models import flax_networks
+from samedge.tasks.problems import Problem, build_problem
+from samedge.training.run import train
+from samedge.training.steps import take_steps
+from samedge.updates.rule import RULES
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
 PRODUCT_SIZE = 4096  # rows and columns of the matrix product that gives the machine's rate

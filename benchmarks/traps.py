@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measuring import RESULTS, machine, merge_results, table
-from samedge.hessian import Eigenpairs, top_eigenpairs
+from samedge.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 
 SIZE = 300
 K = 3

@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from samedge.claims_figure import LOOKS, number
-from samedge.errors import run_script
-from samedge.verdicts import FORMULA
+from samedge.analysis.verdicts import FORMULA
+from samedge.base.errors import run_script
+from samedge.figures.claims import LOOKS, number
 
 Row = dict[str, str]
 

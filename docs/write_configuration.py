@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 DOCS = Path(__file__).resolve().parent
-SCHEMA = DOCS.parent / "workflow" / "schemas" / "config.schema.yaml"
+SCHEMA = DOCS.parent / "workflow/scripts/samedge/config/schema.yaml"
 DEFAULT = DOCS.parent / "config.yaml"
 PAGE = DOCS / "configuration.md"
 

@@ -16,9 +16,9 @@ import xarray as xr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from samedge.errors import run_script
-from samedge.records import read_cube, settings_of
-from samedge.variables import COMPLETED, MISSING
+from samedge.base.errors import run_script
+from samedge.records.files import read_cube, settings_of
+from samedge.records.schema import COMPLETED, MISSING
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 
 from benchmarks import gpu
 from benchmarks.measuring import RESULTS
-from samedge import configuration
+from samedge.config import experiment as configuration
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Seconds of a job of training that are neither steps nor products, as allowed for below.

@@ -23,17 +23,17 @@ from jax.flatten_util import ravel_pytree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from samedge import records
-from samedge.basis import compiled_map
-from samedge.datasets import read_data
-from samedge.device import prepare_jax
-from samedge.edge import negative_curvature_bound, sam_edge
-from samedge.errors import run_script
-from samedge.parameters import read_parameters, restore
-from samedge.problems import build_problem, measured_batch
-from samedge.sam import sam_gradient
-from samedge.settings import RunSettings
-from samedge.statistics import largest_over_edge, negative_curvature_ratio
+from samedge.analysis.statistics import largest_over_edge, negative_curvature_ratio
+from samedge.base.errors import run_script
+from samedge.config.settings import RunSettings
+from samedge.curvature.krylov.basis import compiled_map
+from samedge.data.file import read_data
+from samedge.machine.device import prepare_jax
+from samedge.records import files
+from samedge.records.parameters import read_parameters, restore
+from samedge.tasks.problems import build_problem, measured_batch
+from samedge.updates.edges import negative_curvature_bound, sam_edge
+from samedge.updates.rule import sam_gradient
 
 HEAD = (
     "| η | step | -λ_min ρ/‖g‖ | λ_max / edge | change of the loss | of the quadratic "
@@ -61,7 +61,7 @@ def main() -> None:
     print(f"{HEAD}\n{'|---' * (HEAD.count('|') - 1)}|")
     data = read_data(given.experiment / "data" / f"{given.task}.npz")
     for path in sorted((given.experiment / "parameters" / given.task).glob("*.nc")):
-        run = records.read_run(given.experiment / "runs" / given.task / path.name)
+        run = files.read_run(given.experiment / "runs" / given.task / path.name)
         if (run["rho"] > 0).all():
             for label, numbers in rows(run, read_parameters(path).kept, data, given.products):
                 print(f"| {label} | {' | '.join(f'{x:.3g}' for x in numbers)} |", flush=True)

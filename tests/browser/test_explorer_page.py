@@ -9,8 +9,11 @@ import pytest
 from playwright.sync_api import expect
 
 import write_explorer
-from samedge import collecting, explorer, panels, records
-from samedge.statistics import STATISTICS
+from samedge.analysis.statistics import STATISTICS
+from samedge.explorer import page as explorer
+from samedge.figures import panels
+from samedge.records import cubes as collecting
+from samedge.records import files as records
 from synthetic import grid_settings, run_settings, write_runs
 from tests.browser.chromium import PHONE
 

@@ -32,10 +32,12 @@ sys.path.insert(0, str(REPOSITORY / "workflow/scripts"))
 
 import synthetic  # noqa: E402  (its folder is on the path only now)
 from checkout import Checkout  # noqa: E402
-from samedge import configuration, datasets, records  # noqa: E402
-from samedge.errors import UserError  # noqa: E402
-from samedge.figure_table import drawable  # noqa: E402
-from samedge.logs import say  # noqa: E402
+from samedge.base.errors import UserError  # noqa: E402
+from samedge.base.log import say  # noqa: E402
+from samedge.config import experiment as configuration  # noqa: E402
+from samedge.config.paper_figures import drawable  # noqa: E402
+from samedge.data import file  # noqa: E402
+from samedge.records import files as records  # noqa: E402
 
 # What people write by mistake, and what YAML makes of it.
 ODD_VALUES = [
@@ -198,10 +200,10 @@ def fuzz_files(count: int, seed: int, say: Callable[[str], None]) -> Counter:
             "train_inputs": np.arange(3200, dtype=np.uint8).reshape(50, 8, 8, 1),
             "train_labels": np.arange(50, dtype=np.uint8) % 10,
         }
-        datasets.write_data(data, arrays, {"name": "mnist", "kind": "images", "stand_in": True})
+        file.write_data(data, arrays, {"name": "mnist", "kind": "images", "stand_in": True})
         records.write(synthetic.run(synthetic.run_settings()), cube)
         readers = {
-            data: lambda: datasets.read_data(data).checksum,
+            data: lambda: file.read_data(data).checksum,
             cube: lambda: json.dumps(records.read_cube(cube).to_dict(), default=str),
         }
         for path, read in readers.items():

@@ -22,7 +22,7 @@ import xarray as xr
 import yaml
 
 from checkout import TINY, Checkout
-from samedge import records
+from samedge.records import files
 
 TIMES = ["training_time", "wall_time"]
 # More steps, checks and products than the tiny experiment has, so that there is something to kill.
@@ -64,7 +64,7 @@ class Trained:
 
     def differences(self, other: "Trained") -> Iterator[str]:
         """Yield what the two jobs' outputs differ in, but for times."""
-        runs = [records.read_run(job.run).drop_vars(TIMES) for job in (self, other)]
+        runs = [files.read_run(job.run).drop_vars(TIMES) for job in (self, other)]
         try:
             xr.testing.assert_identical(*runs)
         except AssertionError as error:
@@ -199,7 +199,7 @@ def kill_runs(checkout: Checkout, kills: int, seed: int, say: Callable[[str], No
 
 def _checks(run: Path) -> dict[str, bool]:
     """Return the steps of a run's checks, as text, and whether each has a density."""
-    run = records.read_run(run)
+    run = files.read_run(run)
     densities = {*run["density_step"].values.flat}
     return {str(int(step)): step in densities for step in run["step"].values.flat}
 

@@ -32,7 +32,7 @@ sys.path[:0] = [
 from killed_runs import JOBS, LONGEST, TIMES, kill_runs  # noqa: E402
 
 from checkout import TINY, Checkout  # noqa: E402  (their folders are on the path only now)
-from samedge import records  # noqa: E402
+from samedge.records import files as records  # noqa: E402
 
 
 def kill_workflow(

@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu_parity import reference_models, sure_eigenvalues
-from samedge import edge, hessian, sam, training
-from samedge.problems import Problem
-from samedge.settings import (
+from samedge.config.settings import (
     AuditSettings,
     BudgetSettings,
     CheckSettings,
@@ -28,6 +26,10 @@ from samedge.settings import (
     RunSettings,
     UpdateSettings,
 )
+from samedge.curvature import eigenpairs
+from samedge.tasks.problems import Problem
+from samedge.training import run as training
+from samedge.updates import edges, rule
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -77,7 +79,9 @@ class Reference:
 
     def top(self, params, k=3):
         """Measure the top of the spectrum at these parameters."""
-        return hessian.top_eigenpairs(self.loss, params, self.data, k, 1e-3, key=jax.random.key(1))
+        return eigenpairs.top_eigenpairs(
+            self.loss, params, self.data, k, 1e-3, key=jax.random.key(1)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +236,7 @@ def test_cnn_gradient_and_edges_in_float64():
         for run in reference.runs:
             check = run["checks"][0]
             assert norm == pytest.approx(check["gradient_norm"], rel=1e-10)
-            found = edge.sam_edge(norm, run["eta"], run["rho"])
+            found = edges.sam_edge(norm, run["eta"], run["rho"])
             assert found == pytest.approx(check["sam_edge"], rel=1e-9)
 
 
@@ -240,7 +244,7 @@ def test_sam_gradient_of_the_public_interface(references):
     reference = references["mnist_mlp"]
     for run in reference.runs:
         check = run["checks"][0]
-        both = sam.sam_gradient(reference.loss, reference.initial, reference.data, run["rho"])
+        both = rule.sam_gradient(reference.loss, reference.initial, reference.data, run["rho"])
         norms = [float(jnp.linalg.norm(jax.flatten_util.ravel_pytree(tree)[0])) for tree in both]
         expected = [check["gradient_norm"], check["sam_gradient_norm"]]
         assert norms == pytest.approx(expected, rel=1e-4)

@@ -3,12 +3,12 @@
 import numpy as np
 import xarray as xr
 
-from samedge import records, variables
-from samedge.datasets import TaskData, checksum
-from samedge.edge import sam_edge
-from samedge.grid import grid_json
-from samedge.quadrature import moment
-from samedge.settings import RunSettings, build
+from samedge.config.grid import grid_json
+from samedge.config.settings import RunSettings, build
+from samedge.curvature.krylov.quadrature import moment
+from samedge.data.file import TaskData, checksum
+from samedge.records import files, schema
+from samedge.updates.edges import sam_edge
 
 GRIDS = {
     "mnist": (("0.03", "0.1", "0.3"), ("0", "0.1")),
@@ -146,7 +146,7 @@ def run(
     steps = [10 * number for number in range(checks)]
     if diverged_at is not None:
         steps = [step for step in steps if step <= diverged_at]
-    outcome = records.Outcome(
+    outcome = files.Outcome(
         status="completed" if diverged_at is None else "diverged",
         step=steps[-1] if diverged_at is None else diverged_at,
         reason="budget of steps spent" if diverged_at is None else "the loss is not finite",
@@ -155,7 +155,7 @@ def run(
     )
     rows = [check(settings, step, generator, 10 * checks) for step in steps]
     spectra = densities(settings, rows, 10 * (checks - 1))
-    return records.run_dataset(settings, rows, outcome, ENVIRONMENT | attributes, spectra)
+    return files.run_dataset(settings, rows, outcome, ENVIRONMENT | attributes, spectra)
 
 
 def paper_like(task: str, eta: float, rho: float, seed: int, t: np.ndarray) -> dict:
@@ -201,8 +201,8 @@ def made_cube(task="mnist", eta=None, rho=None, seeds=(0,), checks=21, curves=pa
     labels = [list(dict.fromkeys(getattr(one, axis) for one in settings)) for axis in GRID_AXES]
     sizes = dict(zip(GRID_AXES, map(len, labels), strict=True)) | {"check": checks, "rank": 3}
     sizes |= {"density_check": 1, "probe": DENSITY["probes"], "node": DENSITY["steps"]}
-    names = variables.variable_names(["test_error"], density=True)
-    values = variables.blank_values(names, sizes)
+    names = schema.variable_names(["test_error"], density=True)
+    values = schema.blank_values(names, sizes)
     share = np.linspace(0, 1, checks)
     for settings_of_run in settings:
         point = tuple(
@@ -211,7 +211,7 @@ def made_cube(task="mnist", eta=None, rho=None, seeds=(0,), checks=21, curves=pa
         )
         numbers = float(settings_of_run.eta), float(settings_of_run.rho), settings_of_run.seed
         made = curves(task, *numbers, share)
-        values["status"][point] = variables.DIVERGED if made is None else variables.COMPLETED
+        values["status"][point] = schema.DIVERGED if made is None else schema.COMPLETED
         values["end_step"][point] = 7 if made is None else 20 * (checks - 1)
         if made is not None:
             for name, curve in made.items():
@@ -219,14 +219,14 @@ def made_cube(task="mnist", eta=None, rho=None, seeds=(0,), checks=21, curves=pa
             values["step"][point] = values["training_time"][point] = 20.0 * np.arange(checks)
             values["eigenvalue_converged"][point] = 1
             values["density_size"][point] = 1000
-    attributes = records.global_attributes("made", "made", grid_json(settings), ENVIRONMENT)
-    return records.assemble(values, *labels, attributes)
+    attributes = files.global_attributes("made", "made", grid_json(settings), ENVIRONMENT)
+    return files.assemble(values, *labels, attributes)
 
 
 def write_runs(folder, settings: list[RunSettings], **diverged_at: int) -> str:
     """Write the run file of every settings; return the grid. Keys: run names that diverge."""
     for one in settings:
-        records.write(run(one, diverged_at=diverged_at.get(one.name)), folder / f"{one.name}.nc")
+        files.write(run(one, diverged_at=diverged_at.get(one.name)), folder / f"{one.name}.nc")
     return grid_json(settings)
 
 

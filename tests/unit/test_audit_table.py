@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from samedge import audit_table
-from samedge.audit_table import Audit, AuditedCheck, Finding
-from samedge.errors import UserError
+from samedge.audit import table as audit_table
+from samedge.audit.table import Audit, AuditedCheck, Finding
+from samedge.base.errors import UserError
 from synthetic import ENVIRONMENT, grid_settings, run_settings
 
 RECORDED, EXACT = audit_table.RECORDED, audit_table.EXACT

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import peers, tuning
 from benchmarks.peers import error
 from benchmarks.problems import ROWS, CountedProducts, Point, float64_top
-from samedge.models import MODELS
+from samedge.tasks.model import MODELS
 
 SIZE = 60
 # Top three by magnitude: 5, -4.5, 4; then a bulk below 1.
@@ -165,7 +165,7 @@ def test_the_networks_in_pytorch_have_the_same_loss_and_hessian(name):
     torch = pytest.importorskip("torch", reason="PyTorch is in the benchmarks' environment only")
     pytest.importorskip("hessian_eigenthings", reason="in the benchmarks' environment only")
     from benchmarks import torch_peer
-    from samedge.losses import LOSSES
+    from samedge.tasks.losses import LOSSES
 
     torch.set_num_threads(1)  # more only wait for each other on problems this small
     row, settings, shape = NETWORKS[name]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samedge import certificate
+from samedge.curvature.krylov import certificate
 
 SIZE = 40
 

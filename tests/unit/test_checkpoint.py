@@ -11,13 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import basis, checkpoint, density, training
-from samedge.checkpoint import Checkpoints, Interval, sole_writer
-from samedge.errors import Interrupted
-from samedge.interruption import heed
-from samedge.observers import DensityObserver
-from samedge.parameters import ParameterKeeper
-from samedge.problems import Problem
+from samedge.base.errors import Interrupted
+from samedge.curvature import density
+from samedge.curvature.krylov import basis
+from samedge.machine.signals import heed
+from samedge.records.parameters import ParameterKeeper
+from samedge.tasks.problems import Problem
+from samedge.training import checkpoints
+from samedge.training import run as training
+from samedge.training.checkpoints import Checkpoints, Interval, sole_writer
+from samedge.training.observers import DensityObserver
 from synthetic import run_settings
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -150,7 +153,7 @@ def test_nothing_is_left_of_a_run_that_is_done(kept, lines):
     with sole_writer(kept.folder, lines.append) as waited:
         assert not waited
         kept.save(state())
-        (kept.folder / checkpoint.UNFINISHED).write_bytes(b"of a process that was killed")
+        (kept.folder / checkpoints.UNFINISHED).write_bytes(b"of a process that was killed")
         kept.remove()
     assert not kept.folder.exists()
 

@@ -9,13 +9,23 @@ import pytest
 from matplotlib.backends import backend_agg
 
 import judge_claims
-from samedge import claims_figure, edge_map, figures, records
-from samedge.claims import TABLE, load_claims
-from samedge.errors import UserError
-from samedge.figure_table import FIGURES
-from samedge.statistics import STATISTICS
-from samedge.variables import MISSING
-from samedge.verdicts import FAILS, FORMULA, HOLDS, MIXED, NOT_TESTABLE, judge, judge_all, report
+from samedge.analysis.claims import TABLE, load_claims
+from samedge.analysis.statistics import STATISTICS
+from samedge.analysis.verdicts import (
+    FAILS,
+    FORMULA,
+    HOLDS,
+    MIXED,
+    NOT_TESTABLE,
+    judge,
+    judge_all,
+    report,
+)
+from samedge.base.errors import UserError
+from samedge.config.paper_figures import FIGURES
+from samedge.figures import claims, edge_map, paper
+from samedge.records import files
+from samedge.records.schema import MISSING
 from synthetic import GRIDS, made_cube, paper_like
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
@@ -117,7 +127,7 @@ def test_every_claim_about_runs_has_a_violation():
 def test_the_formula_is_judged_without_a_cube(monkeypatch):
     claim = CLAIMS["edge_ratio_limits"]
     assert judge(claim, FORMULA, None, "0").verdict == HOLDS
-    monkeypatch.setattr("samedge.claims.edge_ratio", lambda alpha: alpha / (1 + alpha))
+    monkeypatch.setattr("samedge.analysis.claims.edge_ratio", lambda alpha: alpha / (1 + alpha))
     assert judge(claim, FORMULA, None, "0").verdict == FAILS
 
 
@@ -247,7 +257,7 @@ def written(folder, cubes):
     paths = []
     for task, cube in cubes.items():
         paths.append(folder / f"{task}.nc")
-        records.write(cube, paths[-1])
+        files.write(cube, paths[-1])
     judge_claims.main(
         ["--cubes", *map(str, paths), "--rho", *(RHO[task] for task in cubes), *outputs(folder)]
     )
@@ -292,12 +302,12 @@ def texts(figure):
 def test_the_page_shows_every_verdict_with_its_effect(cubes):
     some = {task: cubes[task] for task in ("mnist", "cifar10")}
     judged = judge_all(list(CLAIMS.values()), list(some.values()), RHO)
-    shown = texts(claims_figure.draw(judged, list(some)))
+    shown = texts(claims.draw(judged, list(some)))
     for one in judged:
-        sign = claims_figure.LOOKS[one.verdict][1]
+        sign = claims.LOOKS[one.verdict][1]
         cell = f"{sign} {one.verdict}"
         if one.effects:
-            cell = f"{sign} {claims_figure.number(one.effect)}"
+            cell = f"{sign} {claims.number(one.effect)}"
         assert cell in shown, one.claim.name
     assert {one.verdict for one in judged if one.task == "tiny_shakespeare"} == {NOT_TESTABLE}
     assert any(
@@ -373,12 +383,12 @@ def test_the_median_over_seeds_knows_infinity_and_what_is_missing(values, median
 def test_several_seeds_are_a_median_and_its_range():
     cube = made_cube(seeds=(0, 1, 2), eta=("0.1",))
     for number in (4, 5, 6):
-        figure = figures.draw(FIGURES[number], cube, "0.1", "step")
+        figure = paper.draw(FIGURES[number], cube, "0.1", "step")
         ax = figure.axes[0]
         assert {line.get_alpha() for line in ax.lines} <= {1.0, None}
         assert any("medians over 3 seeds; bands: their range" in t.get_text() for t in figure.texts)
     magnitudes = np.abs(cube["eigenvalue"].values[0, 1, :, :, 0])
-    ax = figures.draw(FIGURES[4], cube, "0.1", "step").axes[0]
+    ax = paper.draw(FIGURES[4], cube, "0.1", "step").axes[0]
     lines = {line.get_gid(): line for line in ax.lines}
     np.testing.assert_array_equal(lines["eigenvalue 1"].get_ydata(), np.median(magnitudes, axis=0))
     (band,) = [patch for patch in ax.collections if patch.get_gid() == "range 1"]

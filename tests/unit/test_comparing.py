@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import compare_experiments
-from samedge import comparing, records
-from samedge.errors import UserError
+from samedge.analysis import comparison
+from samedge.base.errors import UserError
+from samedge.records import files
 from synthetic import made_cube, paper_like
 
 SEEDS = (0, 1, 2)
@@ -25,7 +26,7 @@ def changed(**changes):
 
 def compared(first, second):
     """Return what is said of two cubes of one task."""
-    return comparing.compare({"mnist": first}, {"mnist": second})
+    return comparison.compare({"mnist": first}, {"mnist": second})
 
 
 def test_an_experiment_does_not_differ_from_itself():
@@ -43,7 +44,7 @@ def test_a_difference_beyond_the_seeds_is_found_in_its_cell_alone():
             training_loss=lambda old, eta, rho: old * (2 if (eta, rho) == (0.1, 0.1) else 1)
         ),
     )
-    lines = list(comparing.statistic_lines({"mnist": made_cube(seeds=SEEDS)}, {"mnist": second}))
+    lines = list(comparison.statistic_lines({"mnist": made_cube(seeds=SEEDS)}, {"mnist": second}))
     named = [line for line in lines[1:] if ", final_loss:" in line]
     assert len(named) == 1
     assert named[0].startswith("mnist, η = 0.1, ρ = 0.1, final_loss: ")
@@ -55,7 +56,7 @@ def test_what_is_within_the_seeds_is_no_difference():
     second = made_cube(
         seeds=SEEDS, curves=changed(training_loss=lambda old, eta, rho: old * 1.0005)
     )
-    lines = list(comparing.statistic_lines({"mnist": made_cube(seeds=SEEDS)}, {"mnist": second}))
+    lines = list(comparison.statistic_lines({"mnist": made_cube(seeds=SEEDS)}, {"mnist": second}))
     assert not [line for line in lines if "final_loss" in line]
 
 
@@ -66,14 +67,14 @@ def test_the_number_expected_by_chance_is_that_of_random_draws():
     apart = (high[:, 0] < low[:, 1]) | (high[:, 1] < low[:, 0])
     assert apart.mean() == pytest.approx(2 / math.comb(6, 3), rel=0.1)
     cube = made_cube(seeds=SEEDS, eta=("0.1",), rho=("0",))
-    count = len(comparing.STATISTICS) - 1  # one compares η, of which there is one
-    (line,) = comparing.statistic_lines({"mnist": cube}, {"mnist": cube})
+    count = len(comparison.STATISTICS) - 1  # one compares η, of which there is one
+    (line,) = comparison.statistic_lines({"mnist": cube}, {"mnist": cube})
     assert line.startswith(f"0 of {count} are apart, where by chance about {count / 10:.3g} would")
 
 
 def test_a_seed_each_is_not_compared():
     cube = made_cube()
-    (line,) = comparing.statistic_lines({"mnist": cube}, {"mnist": cube})
+    (line,) = comparison.statistic_lines({"mnist": cube}, {"mnist": cube})
     assert line.startswith("not compared")
 
 
@@ -93,15 +94,15 @@ def test_settings_data_endings_and_verdicts_that_differ_are_named():
     assert "η = 0.3, ρ = 0.1: 3 of 3 seeds completed in the first, 2 of 3 in the second" in text
     assert "top_three_close, mnist: holds (0.95) in the first, fails (0.475) in the second" in text
     assert "tiny_shakespeare" not in text
-    alone = comparing.compare({"mnist": first}, {"mnist": first, "cifar10": made_cube("cifar10")})
+    alone = comparison.compare({"mnist": first}, {"mnist": first, "cifar10": made_cube("cifar10")})
     assert "cifar10: only in the second" in alone
 
 
 def test_the_script_reads_results_a_folder_or_a_file(tmp_path, capsys):
     cube = made_cube(seeds=SEEDS)
     folder = tmp_path / "results/cubes"
-    records.write(cube, folder / "mnist.nc")
-    records.write(cube, folder / "mnist.converged.nc")
+    files.write(cube, folder / "mnist.nc")
+    files.write(cube, folder / "mnist.converged.nc")
     for path in (folder.parent, folder, folder / "mnist.nc"):
         compare_experiments.main([str(path), str(folder)])
         assert capsys.readouterr().out.count("no difference") == 3
@@ -109,6 +110,6 @@ def test_the_script_reads_results_a_folder_or_a_file(tmp_path, capsys):
         compare_experiments.main([str(tmp_path), str(folder)])
     with pytest.raises(UserError, match="no such file"):
         compare_experiments.main([str(tmp_path / "absent.nc"), str(folder)])
-    records.write(cube, folder / "again.nc")
+    files.write(cube, folder / "again.nc")
     with pytest.raises(UserError, match=r"mnist\.nc: a second cube of the task 'mnist'"):
         compare_experiments.main([str(folder), str(folder)])

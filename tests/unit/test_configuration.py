@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
-from samedge import configuration
-from samedge.errors import UserError
+from samedge.base.errors import UserError
+from samedge.config import experiment as configuration
 
 ABSENT = object()
 
@@ -374,11 +374,11 @@ def test_an_exponent_without_a_point_is_a_number(default):
 @pytest.mark.parametrize(
     ("key", "name", "hint", "module"),
     [
-        ("kind", "image", "images", "problems.py"),
-        ("dataset.name", "mnits", "mnist", "sources.py"),
-        ("model.name", "MLP", "mlp", "models.py"),
-        ("loss.name", "square_error", "squared_error", "losses.py"),
-        ("update.name", "sma", "sam", "sam.py"),
+        ("kind", "image", "images", "tasks/problems.py"),
+        ("dataset.name", "mnits", "mnist", "data/prepare.py"),
+        ("model.name", "MLP", "mlp", "tasks/model.py"),
+        ("loss.name", "square_error", "squared_error", "tasks/losses.py"),
+        ("update.name", "sma", "sam", "updates/rule.py"),
     ],
 )
 def test_an_unknown_name_is_named_with_the_nearest_and_where_to_register_it(

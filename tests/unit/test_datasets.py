@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge.datasets import (
+from samedge.base.errors import UserError
+from samedge.data.file import (
     Minibatches,
     TaskData,
     character_windows,
@@ -14,7 +15,6 @@ from samedge.datasets import (
     read_data,
     write_data,
 )
-from samedge.errors import UserError
 
 ATTRIBUTES = {
     "name": "dots",

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import hessian, losses, models
-from samedge.density import spectral_density
-from samedge.quadrature import moment, smoothed
+from samedge.curvature import eigenpairs
+from samedge.curvature.density import spectral_density
+from samedge.curvature.krylov.quadrature import moment, smoothed
+from samedge.tasks import losses
+from samedge.tasks import model as models
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -200,5 +202,5 @@ def test_a_product_that_is_not_finite_is_an_error():
 def test_moments_of_a_tree_of_parameters(network):
     """Of order 0 and, from the module's own names, as the contract has them."""
     loss, params, data, _ = network
-    found = hessian.spectral_density(loss, params, data, 2, 8, key=jax.random.key(KEY))
+    found = eigenpairs.spectral_density(loss, params, data, 2, 8, key=jax.random.key(KEY))
     assert moment(found.nodes, found.weights, 0) == pytest.approx((1, 0), abs=1e-12)

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 import plot_density
-from samedge import collecting, density_figure, figures, panels, records
-from samedge.errors import UserError
-from samedge.quadrature import default_width, smoothed
+from samedge.base.errors import UserError
+from samedge.curvature.krylov.quadrature import default_width, smoothed
+from samedge.figures import density as density_figure
+from samedge.figures import panels, paper
+from samedge.records import cubes, files
 from synthetic import grid_settings, write_runs
 
 DENSITY = {"at": [0.0, 0.5, 1.0], "probes": 4, "steps": 6}
@@ -16,7 +18,7 @@ DIVERGED, MISSING = "eta0.3_rho0.1_seed0", "eta0.03_rho0.1_seed0"
 
 def collected(folder, settings, **diverged_at):
     write_runs(folder, settings, **diverged_at)
-    return collecting.collect(settings, folder)
+    return cubes.collect(settings, folder)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def damaged(tmp_path_factory):
     settings = grid_settings(density=DENSITY)
     write_runs(folder, settings, **{DIVERGED: 220})
     (folder / f"{MISSING}.nc").unlink()
-    return collecting.collect(settings, folder, allow_missing=True)
+    return cubes.collect(settings, folder, allow_missing=True)
 
 
 def panels_of(figure, columns=2):
@@ -133,8 +135,8 @@ def test_panels_say_which_runs_diverged_or_are_missing(damaged):
     assert "diverged at step 220: the loss is not finite" in texts(diverged)
     assert {"density 0", "density 1"} <= set(lines(diverged))
     assert "density 2" not in lines(diverged)
-    assert lines(diverged)["density 0"].get_alpha() == figures.LIGHT
-    assert lines(shown[2, 0])["density 2"].get_alpha() == figures.STRONG
+    assert lines(diverged)["density 0"].get_alpha() == paper.LIGHT
+    assert lines(shown[2, 0])["density 2"].get_alpha() == paper.STRONG
 
 
 def test_a_run_that_diverged_does_not_stretch_the_axes(damaged):
@@ -153,9 +155,9 @@ def test_a_row_without_any_density_and_a_filtered_cube_still_draw(tmp_path):
     gone = {one.name: 20 for one in settings if one.eta == "0.3"}
     cube = collected(tmp_path, settings, **gone)
     figure = density_figure.draw(cube, "0.1")
-    figures.save(figure, tmp_path / "figure.pdf", tmp_path / "figure.png")
+    paper.save(figure, tmp_path / "figure.pdf", tmp_path / "figure.png")
     assert all("diverged" in texts(ax) for ax in panels_of(figure)[1])
-    assert panels_of(density_figure.draw(collecting.drop_diverged(cube), "0.1")).shape == (1, 2)
+    assert panels_of(density_figure.draw(cubes.drop_diverged(cube), "0.1")).shape == (1, 2)
 
 
 def test_without_gradient_descent_sam_stands_alone(tmp_path):
@@ -168,7 +170,7 @@ def test_further_seeds_are_drawn_lightly(tmp_path):
     settings = grid_settings(eta=("0.1",), rho=("0",), seeds=(0, 7), density=DENSITY)
     (ax,) = density_figure.draw(collected(tmp_path, settings), "0").axes
     alphas = [line.get_alpha() for line in ax.lines if line.get_gid() == "density 2"]
-    assert sorted(alphas) == [figures.LIGHT, figures.STRONG]
+    assert sorted(alphas) == [paper.LIGHT, paper.STRONG]
 
 
 def test_shares_differ_in_colour(cube):
@@ -191,7 +193,7 @@ def test_a_radius_that_the_cube_lacks_is_named(cube):
 
 
 def test_the_script_draws_the_same_bytes_twice(cube, tmp_path):
-    records.write(cube, tmp_path / "cube.nc")
+    files.write(cube, tmp_path / "cube.nc")
     for name in ("first", "second"):
         outputs = [f"--output-{kind}={tmp_path / name}.{kind}" for kind in ("pdf", "png")]
         plot_density.main(["--cube", str(tmp_path / "cube.nc"), "--rho", "0.1", *outputs])

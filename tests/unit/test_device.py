@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from samedge.device import PINNED
+from samedge.machine.device import PINNED
 
 # What a run draws and computes after prepare_jax, and what its file will say of JAX.
 JOB = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
-from samedge.device import prepare_jax
+from samedge.machine.device import prepare_jax
 prepare_jax("highest", sys.argv[1])
 import jax, jax.numpy as jnp
-from samedge.provenance import jax_settings
+from samedge.machine.provenance import jax_settings
 key = jax.random.key(3)
 drawn = jax.random.normal(key, (3,), jnp.float32)
 soft = jax.jvp(jax.nn.softmax, (drawn,), (drawn * drawn,))[1]

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge.settings import DivergenceSettings
-from samedge.training import DivergenceWatch
+from samedge.config.settings import DivergenceSettings
+from samedge.training.run import DivergenceWatch
 
 
 def verdicts(losses, factor=10.0, checks=3):

@@ -18,9 +18,10 @@ import yaml
 
 import samedge
 import synthetic
-from samedge import configuration, records
-from samedge.claims import load_claims
-from samedge.verdicts import FORMULA
+from samedge.analysis.claims import load_claims
+from samedge.analysis.verdicts import FORMULA
+from samedge.config import experiment as configuration
+from samedge.records import files
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -57,7 +58,9 @@ def test_the_night_is_one_by_the_rates_measured(repository):
 
 def test_every_key_of_the_schema_is_described(repository):
     """The page is made from the descriptions: none may be missing."""
-    schema = yaml.safe_load((repository / "workflow/schemas/config.schema.yaml").read_text())
+    schema = yaml.safe_load(
+        (repository / "workflow/scripts/samedge/config/schema.yaml").read_text()
+    )
     page = (repository / "docs" / "configuration.md").read_text(encoding="utf-8")
     parts = [schema, *schema["$defs"].values()]
     while parts:
@@ -140,11 +143,11 @@ def test_examples_name_their_targets_before_what_would_take_them_for_its_own(rep
 def test_the_examples_of_extending_run(repository, tmp_path):
     """In a copy of the package each block goes where it says; the others run, in order."""
     text = (repository / "docs" / "extending.md").read_text(encoding="utf-8")
-    for part in ("scripts", "schemas"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(
-            repository / "workflow" / part, tmp_path / "workflow" / part, ignore=ignored
-        )
+    shutil.copytree(
+        repository / "workflow/scripts",
+        tmp_path / "workflow/scripts",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     shutil.copy(repository / "config.yaml", tmp_path)
     [overlay] = fenced(text, "yaml")
     (tmp_path / "stripes.yaml").write_text(overlay)
@@ -181,7 +184,7 @@ def test_the_examples_of_extending_run(repository, tmp_path):
 
 def test_the_edge_table_is_written_from_a_cube(repository, tmp_path):
     cube = tmp_path / "mnist.nc"
-    records.write(synthetic.run(synthetic.run_settings()), cube)
+    files.write(synthetic.run(synthetic.run_settings()), cube)
     script = repository / "docs" / "write_edge_table.py"
     written = subprocess.run(
         [sys.executable, script, cube], capture_output=True, text=True, check=True

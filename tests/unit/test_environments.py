@@ -321,9 +321,11 @@ def needed(paths: list[Path]) -> set[str]:
             if top != "samedge":
                 found.add(top)
                 continue
-            module = SCRIPTS / "samedge" / f"{rest.partition('.')[0]}.py"
-            if module.is_file() and module not in seen:
-                waiting.append(module)
+            # A name is a module, or something in it.
+            for dotted in (rest, rest.rpartition(".")[0]):
+                module = SCRIPTS / "samedge" / f"{dotted.replace('.', '/')}.py"
+                if module.is_file() and module not in seen:
+                    waiting.append(module)
     return found - set(sys.stdlib_module_names)
 
 

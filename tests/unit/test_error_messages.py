@@ -11,9 +11,10 @@ import sys
 
 import pytest
 
-from samedge import errors, files, records
-from samedge.errors import Interrupted, Parser, UserError, run_script
-from samedge.logs import say
+from samedge.base import errors, files
+from samedge.base.errors import Interrupted, Parser, UserError, run_script
+from samedge.base.log import say
+from samedge.records import files as records
 from synthetic import run, run_settings
 
 SMALL = 30_000  # bytes: less than a run file has
@@ -71,8 +72,8 @@ def test_what_should_not_happen_says_where_and_how_to_learn_more(monkeypatch):
 
 SCRIPT = """
 import sys
-from samedge.errors import UserError, run_script
-from samedge.logs import say
+from samedge.base.errors import UserError, run_script
+from samedge.base.log import say
 
 def main():
     say("λ1 ≤ 2/η")
@@ -181,7 +182,7 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, limited):
 
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     code = (
-        "import os, sys; from samedge.files import whole_file\n"
+        "import os, sys; from samedge.base.files import whole_file\n"
         "with whole_file(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), 9)\n"
     )

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 import write_explorer
-from samedge import collecting, explorer, panels, records
-from samedge.errors import UserError
-from samedge.statistics import BOUNDED, STATISTICS
+from samedge.analysis.statistics import BOUNDED, STATISTICS
+from samedge.base.errors import UserError
+from samedge.explorer import page
+from samedge.figures import panels
+from samedge.records import cubes
+from samedge.records import files as records
 from synthetic import grid_settings, write_runs
 
 DIVERGED, MISSING = "eta0.3_rho0.1_seed7", "eta0.03_rho0_seed0"
@@ -25,19 +28,19 @@ def cube(tmp_path_factory):
     settings = grid_settings("mnist", seeds=(0, 7))
     write_runs(folder, settings, **{DIVERGED: 220})
     (folder / f"{MISSING}.nc").unlink()
-    return collecting.collect(settings, folder, allow_missing=True)
+    return cubes.collect(settings, folder, allow_missing=True)
 
 
 @pytest.fixture(scope="module")
 def text(cube):
-    return explorer.page([cube])
+    return page.page([cube])
 
 
 def small_cube(folder, task="mnist", diverged=(), **settings):
     """Return the cube of a small grid; ``diverged`` runs end before their first check."""
     runs = grid_settings(task, **settings)
     write_runs(folder, runs, **dict.fromkeys(diverged, -1))
-    return collecting.collect(runs, folder)
+    return cubes.collect(runs, folder)
 
 
 def data_of(text):
@@ -60,15 +63,15 @@ def test_every_run_of_the_page_is_that_of_the_cube(cube, text):
         run = task["runs"][index[0]][index[1]][index[2]]
         here = dict(zip(("eta", "rho", "seed"), index, strict=True))
         there = panels.measured(cube.isel(here))
-        assert run["ending"] == collecting.ending(cube, *index)
+        assert run["ending"] == cubes.ending(cube, *index)
         np.testing.assert_array_equal(run["checks"]["step"], there["step"])
-        for name in explorer.PER_CHECK:
+        for name in page.PER_CHECK:
             np.testing.assert_allclose(numbers(run["checks"][name]), there[name], rtol=5e-5)
         for name, compute in BOUNDED.items():
             np.testing.assert_allclose(
                 numbers(run["checks"][name]), compute(there), rtol=5e-5, atol=0
             )
-        for name in explorer.PER_RANK:
+        for name in page.PER_RANK:
             np.testing.assert_allclose(
                 numbers(run["checks"][name]).reshape(3, -1), there[name].T, rtol=5e-5
             )
@@ -80,7 +83,7 @@ def test_every_run_of_the_page_is_that_of_the_cube(cube, text):
 def test_the_statistics_of_runs_and_the_map_are_those_that_all_share(cube, text):
     data = data_of(text)
     (task,) = data["tasks"]
-    for name in explorer.MAPPED:
+    for name in page.MAPPED:
         assert data["statistics"][name]["definition"] == STATISTICS[name].definition
         values = STATISTICS[name].compute(cube)
         for eta, rho, seed in np.ndindex(values.shape):
@@ -98,23 +101,23 @@ def test_the_statistics_of_runs_and_the_map_are_those_that_all_share(cube, text)
     [
         ([1.0, np.nan, 3.0], 2),
         ([np.nan, np.nan], None),
-        ([np.inf, 2.0, np.inf], explorer.NEVER),
-        ([np.inf, np.inf], explorer.NEVER),
+        ([np.inf, 2.0, np.inf], page.NEVER),
+        ([np.inf, np.inf], page.NEVER),
         ([1 / 3], 0.33333),
         ([123457.0], 123457),
     ],
 )
 def test_a_cell_of_the_map_is_the_median_of_the_seeds_that_have_one(seeds, shown):
-    assert explorer.edge_map(np.array([[seeds]])) == [[shown]]
+    assert page.edge_map(np.array([[seeds]])) == [[shown]]
 
 
 def test_a_page_of_too_many_numbers_has_fewer_checks_of_each_run_from_first_to_last(
     cube, monkeypatch
 ):
-    whole = data_of(explorer.page([cube]))["tasks"][0]
-    numbers_of_a_check = len(explorer.PER_CHECK) + len(BOUNDED) + 3 * len(explorer.PER_RANK)
-    monkeypatch.setattr(explorer, "MOST_NUMBERS", 5 * numbers_of_a_check * cube["status"].size)
-    (task,) = data_of(explorer.page([cube]))["tasks"]
+    whole = data_of(page.page([cube]))["tasks"][0]
+    numbers_of_a_check = len(page.PER_CHECK) + len(BOUNDED) + 3 * len(page.PER_RANK)
+    monkeypatch.setattr(page, "MOST_NUMBERS", 5 * numbers_of_a_check * cube["status"].size)
+    (task,) = data_of(page.page([cube]))["tasks"]
     assert ["Checks", "5 of 41 of a run are shown"] in task["facts"]
     assert task["map"] == whole["map"]
     for index in np.ndindex(cube["status"].shape):
@@ -134,11 +137,11 @@ def test_a_page_of_too_many_numbers_has_fewer_checks_of_each_run_from_first_to_l
 
 def test_what_is_not_finite_is_null():
     values = np.array([[np.nan, np.inf], [-np.inf, 0.0]])
-    assert explorer.rounded(values) == [[None, None], [None, 0]]
+    assert page.rounded(values) == [[None, None], [None, 0]]
 
 
 def test_the_same_cubes_give_the_same_page(cube, text):
-    assert explorer.page([cube.copy(deep=True)]) == text
+    assert page.page([cube.copy(deep=True)]) == text
 
 
 def test_a_page_of_156_runs_is_small_enough(cube):
@@ -148,7 +151,7 @@ def test_a_page_of_156_runs_is_small_enough(cube):
         for name in ("first", "second", "third")
     ]
     assert sum(task["status"].size for task in tasks) >= 156
-    assert len(explorer.page(tasks).encode()) < LARGEST
+    assert len(page.page(tasks).encode()) < LARGEST
 
 
 def test_nothing_is_loaded_from_elsewhere(text):
@@ -170,13 +173,13 @@ def test_text_of_a_cube_stays_text(cube, nasty):
     changed = cube.assign_attrs(settings=json.dumps(settings), data_description=nasty, device=nasty)
     changed["end_reason"] = changed["end_reason"].copy()
     changed["end_reason"].values[:] = nasty
-    text = explorer.page([changed])
+    text = page.page([changed])
     (task,) = data_of(text)["tasks"]
     assert task["name"] == nasty
     assert task["stand_in"].startswith(nasty)
     assert task["runs"][2][1][1]["ending"].endswith(nasty)
     # As many scripts as ever, and the title is escaped.
-    assert text.count("<script") == explorer.page([cube]).count("<script")
+    assert text.count("<script") == page.page([cube]).count("<script")
     assert nasty not in text or "<" not in nasty
 
 
@@ -200,7 +203,7 @@ def test_the_facts_of_a_task_come_from_its_settings(cube, text, tmp_path):
     other = small_cube(
         tmp_path, "tiny_shakespeare", eta=("0.1",), density=density, budget=budget
     ).assign_attrs(data_stand_in=0)
-    (task,) = data_of(explorer.page([other]))["tasks"]
+    (task,) = data_of(page.page([other]))["tasks"]
     facts = dict(task["facts"])
     assert facts["Model"].endswith("1,000 parameters")
     assert (facts["Batch"], facts["Budget"]) == ("minibatches of 128", "1.5 hours")
@@ -214,20 +217,20 @@ def test_a_cube_of_which_no_run_was_measured_has_a_page(tmp_path):
     names = [f"eta0.1_rho{rho}_seed0" for rho in ("0", "0.1")]
     cube = small_cube(tmp_path, eta=("0.1",), diverged=names)
     assert cube.sizes["rank"] == 0
-    (task,) = data_of(explorer.page([cube]))["tasks"]
+    (task,) = data_of(page.page([cube]))["tasks"]
     assert task["map"]["edge_ratio"] == [[None, None]]
     assert task["runs"][0][0][0]["status"] == "diverged"
 
 
 def test_a_cube_without_test_metric_or_third_eigenvalue_has_a_page(cube):
-    (task,) = data_of(explorer.page([cube.drop_vars("test_error").isel(rank=[0, 1])]))["tasks"]
+    (task,) = data_of(page.page([cube.drop_vars("test_error").isel(rank=[0, 1])]))["tasks"]
     assert task["tests"] == {}
     assert len(task["runs"][2][0][0]["checks"]["eigenvalue"]) == 2
 
 
 def test_a_cube_without_runs_is_refused(cube):
     with pytest.raises(UserError, match="the cube of 'mnist' has no runs; give the one with div"):
-        explorer.page([cube.isel(eta=[])])
+        page.page([cube.isel(eta=[])])
 
 
 def test_the_script_writes_the_page_of_its_cubes(cube, text, tmp_path):

@@ -8,10 +8,12 @@ import pytest
 
 import plot_figure
 import plot_supplement
-from samedge import collecting, figures, panels, records, supplement
-from samedge.edge import edge_ratio
-from samedge.errors import UserError
-from samedge.figure_table import FIGURES, drawable
+from samedge.base.errors import UserError
+from samedge.config.paper_figures import FIGURES, drawable
+from samedge.figures import panels, paper, supplement
+from samedge.records import cubes
+from samedge.records import files as records
+from samedge.updates.edges import edge_ratio
 from synthetic import grid_settings, write_runs
 
 MNIST_RHO = "0.1"
@@ -24,7 +26,7 @@ def cube(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     settings = grid_settings("mnist")
     write_runs(folder, settings)
-    return collecting.collect(settings, folder)
+    return cubes.collect(settings, folder)
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +36,11 @@ def damaged(tmp_path_factory):
     settings = grid_settings("mnist")
     write_runs(folder, settings, **{DIVERGED: 220})
     (folder / f"{MISSING}.nc").unlink()
-    return collecting.collect(settings, folder, allow_missing=True)
+    return cubes.collect(settings, folder, allow_missing=True)
 
 
 def draw(number, cube, axis="training_time"):
-    return figures.draw(FIGURES[number], cube, FIGURES[number].rho(MNIST_RHO), axis)
+    return paper.draw(FIGURES[number], cube, FIGURES[number].rho(MNIST_RHO), axis)
 
 
 def panels_of(figure):
@@ -112,7 +114,7 @@ def test_the_axis_is_logarithmic_only_where_sam_shares_it_with_two_over_eta(cube
 def test_the_rescaled_axis_keeps_the_edge_readable_and_says_what_it_cuts(tmp_path):
     settings = grid_settings("cifar10")
     write_runs(tmp_path, settings)
-    cifar = collecting.collect(settings, tmp_path)
+    cifar = cubes.collect(settings, tmp_path)
     for eta, ax in enumerate(panels_of(draw(9, cifar))):
         run = at(cifar, eta, "0.1")
         top = ax.get_ylim()[1]
@@ -144,8 +146,8 @@ def test_loss_panels_compare_gd_with_sam(cube):
 def test_minibatch_gradient_descent_is_called_sgd(tmp_path):
     settings = grid_settings("tiny_shakespeare", eta=("0.1",))
     write_runs(tmp_path, settings)
-    shakespeare = collecting.collect(settings, tmp_path)
-    figure = figures.draw(FIGURES[15], shakespeare, "0.3")
+    shakespeare = cubes.collect(settings, tmp_path)
+    figure = paper.draw(FIGURES[15], shakespeare, "0.3")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == [r"SGD ($\rho$ = 0)", r"SAM ($\rho$ = 0.3)"]
 
@@ -163,7 +165,7 @@ def test_alignment_panels_show_both_gradients_from_0_to_1(cube):
 
 
 def test_figure_1_is_the_edge_ratio():
-    (ax,) = figures.draw(FIGURES[1], None).axes
+    (ax,) = paper.draw(FIGURES[1], None).axes
     curve = max(ax.lines, key=lambda line: len(line.get_xdata()))
     np.testing.assert_array_equal(curve.get_ydata(), edge_ratio(curve.get_xdata()))
 
@@ -186,7 +188,7 @@ def test_the_unit_of_time_suits_the_longest_run(cube, scale, unit, seconds):
 def test_a_panel_says_when_and_why_its_run_diverged_or_that_it_is_missing(damaged, number):
     first, middle, last = panels_of(draw(number, damaged))
     assert "diverged at step 220: the loss is not finite" in texts(last)
-    assert all(line.get_alpha() == figures.LIGHT for line in last.lines if line.get_alpha())
+    assert all(line.get_alpha() == paper.LIGHT for line in last.lines if line.get_alpha())
     assert texts(first) == "missing"
     assert not first.lines
     assert "missing" not in texts(middle) and "diverged" not in texts(middle)
@@ -196,16 +198,16 @@ def test_a_panel_of_two_radii_says_which_of_them_diverged(damaged):
     first, _, last = panels_of(draw(5, damaged))
     assert texts(last) == r"$\rho$ = 0.1 diverged at step 220: the loss is not finite"
     assert texts(first) == r"$\rho$ = 0.1 missing"
-    assert lines(last)[r"GD ($\rho$ = 0)"].get_alpha() == figures.STRONG
+    assert lines(last)[r"GD ($\rho$ = 0)"].get_alpha() == paper.STRONG
 
 
 def test_a_panel_of_several_seeds_draws_all_and_says_which_diverged(tmp_path):
     settings = grid_settings("mnist", eta=("0.1",), rho=("0",), seeds=(0, 7))
     write_runs(tmp_path, settings, **{"eta0.1_rho0_seed7": 90})
-    (ax,) = panels_of(draw(2, collecting.collect(settings, tmp_path)))
+    (ax,) = panels_of(draw(2, cubes.collect(settings, tmp_path)))
     assert texts(ax) == "seed 7 diverged at step 90: the loss is not finite"
     tops = [line for line in ax.lines if line.get_gid() == "eigenvalue 1"]
-    assert sorted(line.get_alpha() for line in tops) == [figures.LIGHT, figures.STRONG]
+    assert sorted(line.get_alpha() for line in tops) == [paper.LIGHT, paper.STRONG]
     assert sorted(len(line.get_xdata()) for line in tops) == [10, 41]
 
 
@@ -213,23 +215,23 @@ def test_a_panel_of_several_seeds_draws_all_and_says_which_diverged(tmp_path):
 def test_a_cube_of_which_every_run_diverged_before_its_first_check_still_draws(tmp_path, number):
     settings = grid_settings("mnist", eta=("0.1", "0.3"))
     write_runs(tmp_path, settings, **{one.name: -1 for one in settings})
-    figure = draw(number, collecting.collect(settings, tmp_path))
-    figures.save(figure, tmp_path / "figure.pdf", tmp_path / "figure.png")
+    figure = draw(number, cubes.collect(settings, tmp_path))
+    paper.save(figure, tmp_path / "figure.pdf", tmp_path / "figure.png")
     assert all("diverged" in texts(ax) for ax in panels_of(figure))
 
 
 def test_the_footnote_names_the_data_and_says_when_they_stand_in(cube):
-    assert figures.footnote(cube) == (
+    assert paper.footnote(cube) == (
         "Data: 32x32 patches of ten photographs carried by scikit-image 0.26.0; "
         "a stand-in for MNIST."
     )
     genuine = cube.assign_attrs(data_stand_in=0)
-    assert figures.footnote(genuine) == (
+    assert paper.footnote(genuine) == (
         "Data: 32x32 patches of ten photographs carried by scikit-image 0.26.0."
     )
     said = cube.assign_attrs(data_description="a stand-in for MNIST (patches)")
-    assert figures.footnote(said) == "Data: a stand-in for MNIST (patches)."
-    assert figures.footnote(cube) in [text.get_text() for text in draw(2, cube).texts]
+    assert paper.footnote(said) == "Data: a stand-in for MNIST (patches)."
+    assert paper.footnote(cube) in [text.get_text() for text in draw(2, cube).texts]
 
 
 def test_drawing_leaves_the_cube_and_matplotlibs_settings_alone(cube):
@@ -241,8 +243,8 @@ def test_drawing_leaves_the_cube_and_matplotlibs_settings_alone(cube):
 
 def test_where_panels_lie_is_rounded_so_that_the_layout_is_the_same_each_time(tmp_path):
     # The solver of constrained layouts orders its variables by their addresses in memory.
-    figure = figures.edge_ratio_figure()
-    figures.save(figure, tmp_path / "figure.pdf", tmp_path / "figure.png")
+    figure = paper.edge_ratio_figure()
+    paper.save(figure, tmp_path / "figure.pdf", tmp_path / "figure.png")
     for ax in figure.axes:
         bounds = ax.get_position().bounds
         np.testing.assert_allclose(bounds, np.round(bounds, 9), rtol=0, atol=1e-15)
@@ -253,7 +255,7 @@ def test_a_figure_drawn_twice_has_the_same_bytes_and_text_that_can_be_searched(
     cube, tmp_path, number
 ):
     for name in ("first", "second"):
-        figures.save(draw(number, cube), tmp_path / f"{name}.pdf", tmp_path / f"{name}.png")
+        paper.save(draw(number, cube), tmp_path / f"{name}.pdf", tmp_path / f"{name}.png")
     for kind in ("pdf", "png"):
         first, second = (tmp_path / f"{name}.{kind}" for name in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()
@@ -264,7 +266,7 @@ def test_a_figure_drawn_twice_has_the_same_bytes_and_text_that_can_be_searched(
 
 def test_a_radius_that_the_cube_lacks_is_named(cube):
     with pytest.raises(UserError, match=r"'mnist' has no runs with rho = 0.5; it has rho = 0, 0.1"):
-        figures.draw(FIGURES[3], cube, "0.5")
+        paper.draw(FIGURES[3], cube, "0.5")
 
 
 def test_the_script_needs_a_cube_for_all_figures_but_the_first(tmp_path):
@@ -276,7 +278,7 @@ def test_the_script_needs_a_cube_for_all_figures_but_the_first(tmp_path):
 
 
 def test_the_supplement_has_every_run_that_did_not_diverge_and_no_other(damaged, tmp_path):
-    filtered = collecting.drop_diverged(damaged)
+    filtered = cubes.drop_diverged(damaged)
     records.write(filtered, tmp_path / "cube.nc")
     folder = tmp_path / "supplement"
     plot_supplement.main(["--cube", str(tmp_path / "cube.nc"), "--output", str(folder)])
@@ -327,12 +329,15 @@ def test_the_bounds_of_a_run_reach_from_zero_to_what_crosses_them(cube):
     [
         ("plot_figure, plot_supplement, collect_runs, filter_diverged", ["jax"]),
         ("pack_experiment, redraw", ["jax", "snakemake", "yaml"]),
-        ("samedge.figure_table, samedge.grid", ["jax", "numpy", "xarray", "matplotlib"]),
+        (
+            "samedge.config.paper_figures, samedge.config.grid",
+            ["jax", "numpy", "xarray", "matplotlib"],
+        ),
     ],
 )
 def test_what_figures_and_the_workflow_import_stays_light(modules, without):
     code = f"import sys, {modules}; print([name for name in {without} if name in sys.modules])"
-    scripts = figures.STYLE.parents[1]
+    scripts = paper.STYLE.parents[2]
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True
     )

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from samedge import gpus
-from samedge.gpus import devices
+from samedge.machine import gpus
+from samedge.machine.gpus import devices
 
 THREE = [f"GPU-{number}0000000-aaaa-bbbb-cccc-dddddddddddd" for number in range(3)]
 JOB = (
-    "import os, sys, time; from samedge.gpus import take_device\n"
+    "import os, sys, time; from samedge.machine.gpus import take_device\n"
     "say = lambda line: print(line, flush=True)\n"
     "take_device(int(sys.argv[1]), say)\n"
     "say(f\"has {os.environ.get('CUDA_VISIBLE_DEVICES')} \"\n"

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samedge import hessian, losses, models
-from samedge.batching import mean_over_microbatches
+from samedge.curvature import eigenpairs
+from samedge.curvature.microbatches import mean_over_microbatches
+from samedge.tasks import losses
+from samedge.tasks import model as models
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -56,7 +58,7 @@ def dense_top(matrix, k):
 
 def solve(matrix, k=3, seed=1, **options):
     point = jnp.zeros(SIZE, jnp.float32)
-    return hessian.top_eigenpairs(
+    return eigenpairs.top_eigenpairs(
         quadratic,
         point,
         (jnp.asarray(matrix),),
@@ -126,13 +128,13 @@ def test_same_key_same_numbers():
 
 def test_fewer_parameters_than_the_first_basis():
     matrix = jnp.asarray(np.diag([3.0, -2.0, 1.0]), jnp.float32)
-    top = hessian.top_eigenpairs(
+    top = eigenpairs.top_eigenpairs(
         quadratic, jnp.zeros(3, jnp.float32), (matrix,), 3, key=jax.random.key(0)
     )
     np.testing.assert_allclose(top.values, [3, -2, 1], rtol=1e-5)
     assert top.converged.all()
     with pytest.raises(ValueError, match="4 eigenpairs of a Hessian of 3 parameters"):
-        hessian.top_eigenpairs(
+        eigenpairs.top_eigenpairs(
             quadratic, jnp.zeros(3, jnp.float32), (matrix,), 4, key=jax.random.key(0)
         )
 
@@ -165,12 +167,12 @@ def test_products_are_columns_of_the_dense_hessian(network):
     scale = float(jnp.max(jnp.abs(dense)))
     for microbatch in (None, 2):
         vector = jax.random.normal(jax.random.key(5), flat.shape, flat.dtype)
-        product = jax.jit(hessian.hessian_vector_product, static_argnums=(0, 4))(
+        product = jax.jit(eigenpairs.hessian_vector_product, static_argnums=(0, 4))(
             loss, params, data, unravel(vector), microbatch
         )
         found = jax.flatten_util.ravel_pytree(product)[0]
         np.testing.assert_allclose(found, dense @ vector, atol=1e-4 * scale)
-    top = hessian.top_eigenpairs(loss, params, data, 3, key=jax.random.key(2), microbatch=4)
+    top = eigenpairs.top_eigenpairs(loss, params, data, 3, key=jax.random.key(2), microbatch=4)
     expected, _smallest, _largest = dense_top(dense, 3)
     np.testing.assert_allclose(top.values, expected, atol=1e-3 * abs(expected[0]))
     assert jax.tree.structure(top.vectors[0]) == jax.tree.structure(params)

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import gpus, problems
-from samedge.datasets import read_data, write_data
-from samedge.density import spectral_density
-from samedge.errors import Interrupted
-from samedge.hessian import top_eigenpairs
-from samedge.interruption import heed, noted
+from samedge.base.errors import Interrupted
+from samedge.curvature.density import spectral_density
+from samedge.curvature.eigenpairs import top_eigenpairs
+from samedge.data.file import read_data, write_data
+from samedge.machine import gpus
+from samedge.machine.signals import heed, noted
+from samedge.tasks import problems
 from synthetic import run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")

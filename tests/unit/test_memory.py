@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from samedge import memory, models
-from samedge.configuration import load
-from samedge.registry import declared
-from samedge.settings import DatasetSettings, ModelSettings
+from samedge.base.registry import declared
+from samedge.config.experiment import load
+from samedge.config.settings import DatasetSettings, ModelSettings
+from samedge.tasks import model as models
+from samedge.training import memory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = REPOSITORY / "config.yaml"

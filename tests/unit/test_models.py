@@ -7,7 +7,9 @@ import optax
 import pytest
 
 from benchmarks.convolutions import native_convolution
-from samedge import flax_networks, losses, models
+from samedge.tasks import losses
+from samedge.tasks import model as models
+from samedge.tasks.models import flax_networks
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import training
-from samedge.density import spectral_density
-from samedge.observers import DensityObserver
-from samedge.problems import Problem
-from samedge.quadrature import moment
-from samedge.variables import DENSITY_KEYS
+from samedge.curvature.density import spectral_density
+from samedge.curvature.krylov.quadrature import moment
+from samedge.records.schema import DENSITY_KEYS
+from samedge.tasks.problems import Problem
+from samedge.training import run as training
+from samedge.training.observers import DensityObserver
 from synthetic import run_settings
 
 pytestmark = pytest.mark.usefixtures("strict_jax")

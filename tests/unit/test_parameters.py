@@ -8,9 +8,10 @@ import netCDF4
 import numpy as np
 import pytest
 
-from samedge import parameters, training
-from samedge.errors import UserError
-from samedge.problems import build_problem
+from samedge.base.errors import UserError
+from samedge.records import parameters
+from samedge.tasks.problems import build_problem
+from samedge.training import run
 from synthetic import ENVIRONMENT, run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -44,7 +45,7 @@ def problem():
 
 def keep(settings, at):
     keeper = parameters.ParameterKeeper(at)
-    training.train(settings, problem(), lambda line: None, [keeper])
+    run.train(settings, problem(), lambda line: None, [keeper])
     return keeper.kept
 
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import training
-from samedge.datasets import TaskData, checksum, image_arrays
-from samedge.errors import UserError
-from samedge.models import MODELS, Model
-from samedge.problems import TASKS, Problem, build_problem
+from samedge.base.errors import UserError
+from samedge.data.file import TaskData, checksum, image_arrays
+from samedge.tasks.model import MODELS, Model
+from samedge.tasks.problems import TASKS, Problem, build_problem
+from samedge.training import run
 from synthetic import run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -76,7 +76,7 @@ def trained(settings, data):
     """Return the test metric of a run, its parameters, and the test images and labels."""
     problem = build_problem(settings, data)
     kept = []
-    _, outcome = training.train(
+    _, outcome = run.train(
         settings, problem, lambda line: None, [lambda snapshot: kept.append(snapshot.params)]
     )
     arrays = image_arrays(data)

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from samedge import programs
+from samedge.machine import compilation_cache
 
 # A job in a process of its own: what it computes, what it compiled, and what it had to report.
 JOB = """
 import sys, jax, jax.numpy as jnp
 from pathlib import Path
-from samedge.programs import count_programs, shared_programs
+from samedge.machine.compilation_cache import count_programs, shared_programs
 count = count_programs()
 with shared_programs(Path(sys.argv[1]), lambda line: print("report", line)):
     value = jax.jit(lambda x: jnp.sum(jnp.sin(x) ** 2))(jnp.arange(7.0, dtype=jnp.float32))
@@ -62,7 +62,7 @@ def run(repository, tmp_path):
 @pytest.fixture
 def entries(tmp_path):
     """Return a function that lists the entries of the shared folder."""
-    return lambda: sorted((tmp_path / "programs" / programs.kind_of_machine()).iterdir())
+    return lambda: sorted((tmp_path / "programs" / compilation_cache.kind_of_machine()).iterdir())
 
 
 def test_the_second_job_compiles_nothing(run, entries):
@@ -115,12 +115,12 @@ def test_an_entry_is_whole_or_not_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", die)
     with pytest.raises(KeyboardInterrupt):
-        programs._Shared(shared, own, pytest.fail).give()
+        compilation_cache._Shared(shared, own, pytest.fail).give()
     assert list(shared.iterdir()) == []
     (shared / ".entry.0123456789abcdef.1").write_bytes(b"a prog")
     fresh = tmp_path / "fresh"
     fresh.mkdir()
-    programs._Shared(shared, fresh, pytest.fail).take()
+    compilation_cache._Shared(shared, fresh, pytest.fail).take()
     assert list(fresh.iterdir()) == []
 
 
@@ -130,17 +130,17 @@ def test_an_entry_that_jax_could_not_write_whole_is_not_handed_over(tmp_path):
     whole = zlib.compress(bytes(range(256)) * 100)
     (own / "whole").write_bytes(whole)
     (own / "part").write_bytes(whole[:-5])
-    programs._Shared(shared, own, pytest.fail).give()
+    compilation_cache._Shared(shared, own, pytest.fail).give()
     assert [path.name.partition(".")[0] for path in shared.iterdir()] == ["whole"]
 
 
 def test_a_folder_that_cannot_be_used_is_reported_and_no_more(tmp_path):
     (tmp_path / "file").write_text("no folder")
     reported: list[str] = []
-    with programs.shared_programs(tmp_path / "file", reported.append):
+    with compilation_cache.shared_programs(tmp_path / "file", reported.append):
         value = jax.jit(lambda x: x * 3 + 0.125)(jnp.float32(2))
     assert float(value) == 6.125
-    folder = tmp_path / "file" / programs.kind_of_machine()
+    folder = tmp_path / "file" / compilation_cache.kind_of_machine()
     assert reported == [
         f"compiled programs in {folder} cannot be read: Not a directory",
         f"compiled programs cannot be kept in {folder}: Not a directory",
@@ -148,15 +148,15 @@ def test_a_folder_that_cannot_be_used_is_reported_and_no_more(tmp_path):
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path):
-    with programs.shared_programs(None, pytest.fail) as share:
+    with compilation_cache.shared_programs(None, pytest.fail) as share:
         share()
         assert jax.config.jax_compilation_cache_dir is None
 
 
 def test_what_is_compiled_so_far_can_be_handed_over(tmp_path):
     """A job that starts an hour later need not wait for the first one to end."""
-    with programs.shared_programs(tmp_path, pytest.fail) as share:
-        shared = tmp_path / programs.kind_of_machine()
+    with compilation_cache.shared_programs(tmp_path, pytest.fail) as share:
+        shared = tmp_path / compilation_cache.kind_of_machine()
         jax.block_until_ready(jax.jit(lambda x: x * 5 + 0.25)(jnp.float32(2)))
         assert not shared.exists()
         share()
@@ -169,17 +169,17 @@ def test_processors_with_other_instructions_share_nothing(tmp_path, monkeypatch)
     for flags in ("fpu avx2", "fpu avx2 avx512f"):
         facts = tmp_path / "cpuinfo"
         facts.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-        monkeypatch.setattr(programs, "PROCESSOR_FACTS", facts)
-        names.add(programs.kind_of_machine())
-    monkeypatch.setattr(programs, "PROCESSOR_FACTS", tmp_path / "none")
-    names.add(programs.kind_of_machine())
+        monkeypatch.setattr(compilation_cache, "PROCESSOR_FACTS", facts)
+        names.add(compilation_cache.kind_of_machine())
+    monkeypatch.setattr(compilation_cache, "PROCESSOR_FACTS", tmp_path / "none")
+    names.add(compilation_cache.kind_of_machine())
     assert len(names) == 3
 
 
 def test_time_is_counted_once_where_a_span_encloses_earlier_ones(monkeypatch):
     """Tracing a program reports the time, and so does tracing what it calls."""
-    count = programs.ProgramCount()
+    count = compilation_cache.ProgramCount()
     for now, seconds in [(10.0, 1.0), (13.0, 1.0), (14.0, 3.0), (20.0, 2.0)]:
-        monkeypatch.setattr(programs.time, "perf_counter", lambda now=now: now)
+        monkeypatch.setattr(compilation_cache.time, "perf_counter", lambda now=now: now)
         count.spent(seconds)
     assert count.seconds == 1.0 + 3.0 + 2.0

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samedge import edge, sam
-from samedge.steps import take_steps
+from samedge.training.steps import take_steps
+from samedge.updates import edges, rule
 
 SIZE = 6
 positive = st.floats(-2, 2).map(lambda exponent: 10.0**exponent)
@@ -23,7 +23,7 @@ MARGIN = 1e-7
 #: Below this share of eta ||g||^2, which is what gradient descent gains to first order, a change of
 #: the loss is none: what float64 leaves of terms that cancel.
 NOTHING = 1e-10
-RULE = sam.RULES["sam"]()
+RULE = rule.RULES["sam"]()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,7 +99,7 @@ def test_proposition_1_below_two_over_eta_gradient_descent_lowers_the_loss(
     seed, eta, norm, direction
 ):
     # The operator norm is below the bound, the eigenvalues have any sign.
-    below = edge.gd_edge(eta) * (1 - MARGIN)
+    below = edges.gd_edge(eta) * (1 - MARGIN)
     matrix, rotation = with_spectrum(seed, between(seed, -below, below, -below, below))
     gradient = pointed(seed, norm, rotation, direction)
     assert sign(change_of_loss(matrix, gradient, eta, 0.0)) == -1
@@ -108,7 +108,7 @@ def test_proposition_1_below_two_over_eta_gradient_descent_lowers_the_loss(
 @settings(deadline=None)
 @given(seed=seeds, eta=positive, norm=positive, side=st.sampled_from([-1, 0, 1]))
 def test_proposition_1_is_tight_for_a_gradient_along_a_principal_eigenvector(seed, eta, norm, side):
-    top = edge.gd_edge(eta) * (1 + side * MARGIN)
+    top = edges.gd_edge(eta) * (1 + side * MARGIN)
     matrix, rotation = with_spectrum(seed, between(seed, -top, top, top))
     change = change_of_loss(matrix, vector(seed, norm, rotation[:, -1]), eta, 0.0)
     assert sign(change) == side
@@ -119,7 +119,7 @@ def test_proposition_1_is_tight_for_a_gradient_along_a_principal_eigenvector(see
 def test_proposition_1_is_tight_for_principal_eigenvalues_that_are_not_negative_alone(
     seed, eta, norm, factor
 ):
-    bottom = -factor * edge.gd_edge(eta)
+    bottom = -factor * edges.gd_edge(eta)
     matrix, rotation = with_spectrum(seed, between(seed, bottom, -bottom / 2, bottom))
     assert sign(change_of_loss(matrix, vector(seed, norm, rotation[:, 0]), eta, 0.0)) == -1
 
@@ -129,7 +129,7 @@ def test_proposition_1_is_tight_for_principal_eigenvalues_that_are_not_negative_
 def test_proposition_2_below_the_sam_edge_without_negative_curvature_sam_lowers_the_loss(
     seed, eta, rho, norm, direction
 ):
-    below = edge.sam_edge(norm, eta, rho) * (1 - MARGIN)
+    below = edges.sam_edge(norm, eta, rho) * (1 - MARGIN)
     matrix, rotation = with_spectrum(seed, between(seed, 0, below, 0, below))
     gradient = pointed(seed, norm, rotation, direction)
     assert sign(change_of_loss(matrix, gradient, eta, rho)) == -1
@@ -140,7 +140,7 @@ def test_proposition_2_below_the_sam_edge_without_negative_curvature_sam_lowers_
 def test_proposition_2_is_tight_for_a_gradient_along_a_principal_eigenvector(
     seed, eta, rho, norm, side
 ):
-    top = edge.sam_edge(norm, eta, rho) * (1 + side * MARGIN)
+    top = edges.sam_edge(norm, eta, rho) * (1 + side * MARGIN)
     matrix, rotation = with_spectrum(seed, between(seed, 0, top, top))
     change = change_of_loss(matrix, vector(seed, norm, rotation[:, -1]), eta, rho)
     assert sign(change) == side
@@ -161,8 +161,8 @@ def test_proposition_3_between_its_bounds_sam_lowers_the_loss(
     # Eigenvalues at the bounds are allowed, as long as the gradient has a part along another.
     if direction is not None:
         below = MARGIN
-    high = edge.sam_edge(norm, eta, rho) * (1 - below)
-    low = edge.negative_curvature_bound(norm, rho) * (1 - below)
+    high = edges.sam_edge(norm, eta, rho) * (1 - below)
+    low = edges.negative_curvature_bound(norm, rho) * (1 - below)
     matrix, rotation = with_spectrum(seed, between(seed, low, high, low, high))
     gradient = pointed(seed, norm, rotation, direction)
     assert sign(change_of_loss(matrix, gradient, eta, rho)) == -1
@@ -173,8 +173,8 @@ def test_proposition_3_between_its_bounds_sam_lowers_the_loss(
 def test_proposition_3_needs_a_part_of_the_gradient_strictly_between_its_bounds(
     seed, eta, rho, norm, part
 ):
-    high = edge.sam_edge(norm, eta, rho)
-    low = edge.negative_curvature_bound(norm, rho)
+    high = edges.sam_edge(norm, eta, rho)
+    low = edges.negative_curvature_bound(norm, rho)
     matrix, rotation = with_spectrum(seed, between(seed, low, high, low, high))
     at_bounds = part * rotation[:, 0] + (1 - part) * rotation[:, -1]
     assert sign(change_of_loss(matrix, vector(seed, norm, at_bounds), eta, rho)) == 0
@@ -186,7 +186,7 @@ def test_proposition_3_is_tight_for_a_gradient_along_a_principal_eigenvector(
     seed, eta, rho, norm, side
 ):
     # The others are as large in magnitude as the principal one may let them be, of either sign.
-    top = edge.sam_edge(norm, eta, rho) * (1 + side * MARGIN)
+    top = edges.sam_edge(norm, eta, rho) * (1 + side * MARGIN)
     matrix, rotation = with_spectrum(seed, between(seed, -top, top, top))
     change = change_of_loss(matrix, vector(seed, norm, rotation[:, -1]), eta, rho)
     assert sign(change) == side
@@ -199,8 +199,8 @@ def test_proposition_3_each_bound_crossed_by_itself_raises_the_loss(
     crossed, seed, eta, rho, norm, side
 ):
     bounds = {
-        "the bound on negative curvature": edge.negative_curvature_bound(norm, rho),
-        "the SAM edge": edge.sam_edge(norm, eta, rho),
+        "the bound on negative curvature": edges.negative_curvature_bound(norm, rho),
+        "the SAM edge": edges.sam_edge(norm, eta, rho),
     }
     allowed = 0.9 * np.array(list(bounds.values()))
     at = bounds[crossed] * (1 + side * MARGIN)
@@ -217,7 +217,7 @@ def test_the_other_root_of_equation_3_ends_what_the_bound_on_negative_curvature_
 ):
     """From that bound down to the root a term raises the loss, beyond it it lowers it again."""
     root = -norm / (2 * rho) * (np.sqrt(1 + 8 * rho / (eta * norm)) + 1)
-    assert root < edge.negative_curvature_bound(norm, rho)
+    assert root < edges.negative_curvature_bound(norm, rho)
     matrix, rotation = with_spectrum(seed, between(seed, 0, 1 / eta, root * (1 + side * MARGIN)))
     change = change_of_loss(matrix, vector(seed, norm, rotation[:, 0]), eta, rho)
     assert sign(change) == -side
@@ -226,7 +226,7 @@ def test_the_other_root_of_equation_3_ends_what_the_bound_on_negative_curvature_
 @settings(deadline=None)
 @given(seed=seeds, eta=positive, rho=positive, norm=positive, spread=st.floats(0.1, 3))
 def test_equation_2_is_the_change_of_the_loss(seed, eta, rho, norm, spread):
-    reach = spread * edge.sam_edge(norm, eta, rho)
+    reach = spread * edges.sam_edge(norm, eta, rho)
     eigenvalues = between(seed, -reach, reach)
     matrix, rotation = with_spectrum(seed, eigenvalues)
     gradient = vector(seed, norm)
@@ -239,7 +239,7 @@ def test_equation_2_is_the_change_of_the_loss(seed, eta, rho, norm, spread):
 @jax.jit
 def sam_gradient(gradient, matrix, rho):
     """Return the gradient along which SAM steps from the origin."""
-    return sam.sam_gradient(quadratic, jnp.zeros(SIZE), (gradient, matrix), rho, epsilon=0.0)[1]
+    return rule.sam_gradient(quadratic, jnp.zeros(SIZE), (gradient, matrix), rho, epsilon=0.0)[1]
 
 
 def gradient_after(matrix, gradient, eta, rho):
@@ -252,7 +252,7 @@ def gradient_after(matrix, gradient, eta, rho):
 def test_ours_a_gradient_along_the_top_is_reversed_at_the_sam_edge_and_grows_beyond(
     seed, eta, rho, norm, side
 ):
-    top = edge.sam_edge(norm, eta, rho) * (1 + side * MARGIN)
+    top = edges.sam_edge(norm, eta, rho) * (1 + side * MARGIN)
     matrix, rotation = with_spectrum(seed, between(seed, -0.9 * top, 0.9 * top, top))
     gradient = vector(seed, norm, rotation[:, -1])
     after = gradient_after(matrix, gradient, eta, rho)
@@ -267,7 +267,7 @@ def test_ours_a_gradient_along_the_top_is_reversed_at_the_sam_edge_and_grows_bey
 def test_ours_without_negative_curvature_the_gradient_shrinks_below_the_sam_edge(
     seed, eta, rho, norm, share
 ):
-    top = share * edge.sam_edge(norm, eta, rho)
+    top = share * edges.sam_edge(norm, eta, rho)
     matrix, _ = with_spectrum(seed, between(seed, 0.05 * top, top, top))
     assert np.linalg.norm(gradient_after(matrix, vector(seed, norm), eta, rho)) < norm
 
@@ -277,7 +277,7 @@ def test_ours_without_negative_curvature_the_gradient_shrinks_below_the_sam_edge
 def test_ours_along_allowed_negative_curvature_the_loss_falls_while_the_gradient_grows(
     seed, eta, rho, norm, share
 ):
-    bottom = share * edge.negative_curvature_bound(norm, rho)
+    bottom = share * edges.negative_curvature_bound(norm, rho)
     matrix, rotation = with_spectrum(seed, between(seed, 0, 1 / eta, bottom))
     gradient = vector(seed, norm, rotation[:, 0])
     assert sign(change_of_loss(matrix, gradient, eta, rho)) == -1

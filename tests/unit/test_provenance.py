@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from samedge.provenance import LOCK, UNKNOWN, unlocked
+from samedge.machine.provenance import LOCK, UNKNOWN, unlocked
 
 TEXT = (
     "jax==0.10.2 \\\n    --hash=sha256:00\nDM_haiku==0.0.17 ; python_version >= '3' \\\n"
@@ -49,7 +49,7 @@ def place(repository, tmp_path):
 def said(package, **environment):
     """Return the commit and the packages beyond the lock that a package names."""
     code = (
-        "from samedge import provenance\n"
+        "from samedge.machine import provenance\n"
         "print(provenance.git_commit())\n"
         "print(provenance.unlocked({'jax': '0.10.2'}))\n"
     )
@@ -85,7 +85,7 @@ def test_the_commit_is_that_of_the_checkout_that_has_the_package(place, tmp_path
     (tmp_path / "other").mkdir()
     commit(tmp_path / "other")
     assert said(package, GIT_DIR=str(tmp_path / "other/.git")) == [first, ""]
-    with (package / "edge.py").open("a") as module:
+    with (package / "updates/edges.py").open("a") as module:
         module.write("# changed\n")
     assert said(package) == [f"{first}-dirty", ""]
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from samedge import quadrature
-from samedge.quadrature import default_width, moment, smoothed
+from samedge.curvature.krylov import quadrature
+from samedge.curvature.krylov.quadrature import default_width, moment, smoothed
 
 NODES = np.array([[-1.0, 0.0, 2.0], [0.5, 1.5, np.nan]])
 WEIGHTS = np.array([[0.25, 0.5, 0.25], [0.5, 0.5, np.nan]])
@@ -68,8 +68,11 @@ def test_the_default_width_is_a_share_of_the_range(nodes, width):
 
 
 def test_it_imports_no_jax():
-    code = "import sys, samedge.quadrature, samedge.density_figure; print('jax' in sys.modules)"
-    scripts = quadrature.__file__.rsplit("/", 2)[0]
+    code = (
+        "import sys, samedge.curvature.krylov.quadrature, samedge.figures.density; "
+        "print('jax' in sys.modules)"
+    )
+    scripts = quadrature.__file__.rsplit("/", 4)[0]
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True
     )

@@ -5,46 +5,46 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from samedge import records, variables
-from samedge.errors import UserError
+from samedge.base.errors import UserError
+from samedge.records import files, schema
 from synthetic import ENVIRONMENT, densities, run, run_settings
 
 
 @pytest.fixture
 def run_file(tmp_path):
     path = tmp_path / "run.nc"
-    records.write(run(run_settings()), path)
+    files.write(run(run_settings()), path)
     return path
 
 
 @pytest.mark.parametrize("checks", [0, 1, 7])
 @pytest.mark.parametrize("task", ["mnist", "tiny_shakespeare"])
 def test_a_run_read_is_the_run_written(tmp_path, task, checks):
-    outcome = records.Outcome("completed", 3, "budget of steps spent", "test_loss", 0.25)
+    outcome = files.Outcome("completed", 3, "budget of steps spent", "test_loss", 0.25)
     whole = run(run_settings(task), checks=max(checks, 1))
     rows = [_check_of(whole, number) for number in range(checks)]
-    dataset = records.run_dataset(run_settings(task), rows, outcome, ENVIRONMENT)
-    records.write(dataset, tmp_path / "run.nc")
-    xr.testing.assert_identical(records.read_run(tmp_path / "run.nc"), dataset)
+    dataset = files.run_dataset(run_settings(task), rows, outcome, ENVIRONMENT)
+    files.write(dataset, tmp_path / "run.nc")
+    xr.testing.assert_identical(files.read_run(tmp_path / "run.nc"), dataset)
 
 
 def test_what_a_check_holds_is_where_the_schema_says():
     first, second = (_check_of(run(run_settings()), number) for number in (0, 5))
-    outcome = records.Outcome("completed", 50, "budget of steps spent", "test_error", 0.125)
-    dataset = records.run_dataset(run_settings(), [first, second], outcome, ENVIRONMENT)
+    outcome = files.Outcome("completed", 50, "budget of steps spent", "test_error", 0.125)
+    dataset = files.run_dataset(run_settings(), [first, second], outcome, ENVIRONMENT)
     for number, check in enumerate([first, second]):
-        for name in variables.CHECK_KEYS:
+        for name in schema.CHECK_KEYS:
             np.testing.assert_array_equal(dataset[name].values[0, 0, 0, number], check[name])
     assert dataset["test_error"].item() == 0.125
     assert dataset["end_step"].item() == 50
-    assert dataset["status"].item() == variables.COMPLETED
+    assert dataset["status"].item() == schema.COMPLETED
     assert "test_loss" not in dataset
     assert dataset["gd_edge"].item() == pytest.approx(2 / 0.3, rel=1e-15)
     assert (dataset["eta_label"].item(), dataset["rho_label"].item()) == ("0.3", "0.1")
 
 
 def test_every_variable_states_its_unit_or_its_flags(run_file):
-    dataset = records.read_run(run_file)
+    dataset = files.read_run(run_file)
     for name, variable in dataset.data_vars.items():
         assert variable.attrs["long_name"]
         described = "units" in variable.attrs or "flag_values" in variable.attrs
@@ -56,7 +56,7 @@ def test_every_variable_states_its_unit_or_its_flags(run_file):
 
 def test_a_run_that_diverged_has_no_test_metric():
     dataset = run(run_settings(), diverged_at=55)
-    assert dataset["status"].item() == variables.DIVERGED
+    assert dataset["status"].item() == schema.DIVERGED
     assert dataset["end_step"].item() == 55
     assert dataset["end_reason"].item() == "the loss is not finite"
     assert np.isnan(dataset["test_error"].item())
@@ -65,14 +65,14 @@ def test_a_run_that_diverged_has_no_test_metric():
 
 def test_the_settings_come_back_whole(run_file):
     settings = run_settings()
-    stored = records.read_run(run_file).attrs["settings"]
+    stored = files.read_run(run_file).attrs["settings"]
     assert stored == settings.to_json()
     assert type(settings).from_json(stored) == settings
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
     for name in ("first.nc", "second.nc"):
-        records.write(run(run_settings()), tmp_path / name)
+        files.write(run(run_settings()), tmp_path / name)
     assert (tmp_path / "first.nc").read_bytes() == (tmp_path / "second.nc").read_bytes()
 
 
@@ -80,7 +80,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(run_file):
     before = run_file.read_bytes()
     broken = run(run_settings()).assign_attrs(settings=object())
     with pytest.raises(TypeError):
-        records.write(broken, run_file)
+        files.write(broken, run_file)
     assert run_file.read_bytes() == before
     assert os.listdir(run_file.parent) == [run_file.name]
 
@@ -90,32 +90,32 @@ def test_a_truncated_file_is_named(run_file, kept):
     content = run_file.read_bytes()
     run_file.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     with pytest.raises(UserError, match=rf"{run_file.name}: truncated, or not a NetCDF file"):
-        records.read_run(run_file)
+        files.read_run(run_file)
 
 
 def test_a_file_that_was_changed_is_refused(tmp_path):
     path = tmp_path / "run.nc"
-    records.write(run(run_settings()), path)
+    files.write(run(run_settings()), path)
     content = bytearray(path.read_bytes())
     # A value of a variable, of which NetCDF itself keeps no checksum.
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"run\.nc: damaged, its contents do not have the SHA-256"):
-        records.read_run(path)
+        files.read_run(path)
 
 
 def test_other_programs_read_a_run_file_and_what_they_change_is_read_again(tmp_path):
     path = tmp_path / "run.nc"
     written = run(run_settings())
-    records.write(written, path)
+    files.write(written, path)
     with netCDF4.Dataset(path, "a") as opened:
         opened.setncattr("note", "mine")
-    assert records.read_run(path).identical(written.assign_attrs(note="mine"))
+    assert files.read_run(path).identical(written.assign_attrs(note="mine"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"absent\.nc: no such file"):
-        records.read_cube(tmp_path / "absent.nc")
+        files.read_cube(tmp_path / "absent.nc")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_a_file_of_another_schema_says_what_it_lacks(tmp_path, spoil, problem):
     spoil(run(run_settings())).to_netcdf(tmp_path / "other.nc", engine="netcdf4")
     with pytest.raises(UserError, match=problem):
-        records.read_run(tmp_path / "other.nc")
+        files.read_run(tmp_path / "other.nc")
 
 
 def test_a_cube_is_not_a_run_file(tmp_path):
@@ -145,33 +145,33 @@ def test_a_cube_is_not_a_run_file(tmp_path):
         join="outer",
         combine_attrs="override",
     )
-    records.write(two, tmp_path / "cube.nc")
+    files.write(two, tmp_path / "cube.nc")
     with pytest.raises(UserError, match="holds 2 runs, a run file holds one"):
-        records.read_run(tmp_path / "cube.nc")
+        files.read_run(tmp_path / "cube.nc")
 
 
 def test_a_check_with_a_key_too_few_or_too_many_is_refused():
     check = _check_of(run(run_settings()), 0)
-    outcome = records.Outcome("completed", 0, "budget of steps spent", "test_error", 0.5)
+    outcome = files.Outcome("completed", 0, "budget of steps spent", "test_error", 0.5)
     without = {name: value for name, value in check.items() if name != "sam_edge"}
     with pytest.raises(ValueError, match=r"check 0: missing keys \['sam_edge'\]"):
-        records.run_dataset(run_settings(), [without], outcome, ENVIRONMENT)
+        files.run_dataset(run_settings(), [without], outcome, ENVIRONMENT)
     with pytest.raises(ValueError, match=r"check 1: .*unknown keys \['lambda'\]"):
-        records.run_dataset(run_settings(), [check, check | {"lambda": 1}], outcome, ENVIRONMENT)
+        files.run_dataset(run_settings(), [check, check | {"lambda": 1}], outcome, ENVIRONMENT)
     with pytest.raises(ValueError, match=r"attributes: missing keys \['git_commit'"):
-        records.run_dataset(run_settings(), [check], outcome, {})
+        files.run_dataset(run_settings(), [check], outcome, {})
 
 
 def test_an_unknown_way_to_end_is_refused():
     with pytest.raises(ValueError, match="'completed' or 'diverged', not 'stopped'"):
-        records.Outcome("stopped", 1, "", "test_error", 0.5)
+        files.Outcome("stopped", 1, "", "test_error", 0.5)
     with pytest.raises(ValueError, match="not 'accuracy'"):
-        records.Outcome("completed", 1, "", "accuracy", 0.5)
+        files.Outcome("completed", 1, "", "accuracy", 0.5)
 
 
 def _check_of(dataset: xr.Dataset, number: int) -> dict:
     """Return a check of a run as the training job hands it over."""
-    return {name: dataset[name].values[0, 0, 0, number] for name in variables.CHECK_KEYS}
+    return {name: dataset[name].values[0, 0, 0, number] for name in schema.CHECK_KEYS}
 
 
 DENSITY = {"at": [0.0, 0.5, 1.0], "probes": 4, "steps": 6}
@@ -182,15 +182,15 @@ def test_densities_come_back_as_they_were_handed_over(tmp_path):
     whole = run(settings, checks=11)
     check = _check_of(whole, 10)
     rows = densities(settings, [_check_of(whole, number) for number in range(11)], 100)
-    outcome = records.Outcome("completed", 100, "", "test_error", 0.5)
-    records.write(
-        records.run_dataset(settings, [check], outcome, ENVIRONMENT, rows), tmp_path / "run.nc"
+    outcome = files.Outcome("completed", 100, "", "test_error", 0.5)
+    files.write(
+        files.run_dataset(settings, [check], outcome, ENVIRONMENT, rows), tmp_path / "run.nc"
     )
-    dataset = records.read_run(tmp_path / "run.nc")
+    dataset = files.read_run(tmp_path / "run.nc")
     assert dataset["density_check"].values.tolist() == [0.0, 0.5, 1.0]
     assert dataset["density_node"].dims == ("eta", "rho", "seed", "density_check", "probe", "node")
     for number, row in enumerate(rows):
-        assert row.keys() == {*variables.DENSITY_KEYS}
+        assert row.keys() == {*schema.DENSITY_KEYS}
         for name, value in row.items():
             np.testing.assert_array_equal(dataset[name].values[0, 0, 0, number], value)
     assert dataset["density_step"].values.ravel().tolist() == [0, 50, 100]
@@ -200,28 +200,28 @@ def test_densities_come_back_as_they_were_handed_over(tmp_path):
 def test_a_density_that_the_run_did_not_reach_is_missing():
     dataset = run(run_settings(density=DENSITY), diverged_at=230)
     assert dataset["density_step"].values.ravel()[:2].tolist() == [0, 200]
-    for name in variables.DENSITY_KEYS:
+    for name in schema.DENSITY_KEYS:
         assert np.isnan(dataset[name].values[0, 0, 0, 2]).all()
 
 
 def test_without_densities_there_is_no_trace_of_them():
     dataset = run(run_settings())
-    assert not {*variables.DENSITY_KEYS} & {*dataset.variables}
+    assert not {*schema.DENSITY_KEYS} & {*dataset.variables}
     assert not {"density_check", "probe", "node"} & {*dataset.sizes}
 
 
 def test_a_density_too_few_or_with_other_keys_is_refused():
     settings = run_settings(density=DENSITY | {"at": [1.0]})
     check = _check_of(run(run_settings()), 0)
-    outcome = records.Outcome("completed", 0, "", "test_error", 0.5)
+    outcome = files.Outcome("completed", 0, "", "test_error", 0.5)
     with pytest.raises(ValueError, match="0 densities, expected 1"):
-        records.run_dataset(settings, [check], outcome, ENVIRONMENT)
+        files.run_dataset(settings, [check], outcome, ENVIRONMENT)
     with pytest.raises(ValueError, match=r"density 0: missing keys \['density_step'"):
-        records.run_dataset(settings, [check], outcome, ENVIRONMENT, [{}])
+        files.run_dataset(settings, [check], outcome, ENVIRONMENT, [{}])
 
 
 def test_a_file_with_some_of_the_density_says_what_it_lacks(tmp_path):
     part = run(run_settings(density=DENSITY)).drop_vars("density_weight")
     part.to_netcdf(tmp_path / "part.nc", engine="netcdf4")
     with pytest.raises(UserError, match="no variable 'density_weight'"):
-        records.read_run(tmp_path / "part.nc")
+        files.read_run(tmp_path / "part.nc")

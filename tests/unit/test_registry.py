@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from samedge.configuration import PACKAGE, REGISTRIES
-from samedge.errors import UserError, nearest
-from samedge.registry import Registry, declared
+from samedge.base.errors import UserError, nearest
+from samedge.base.registry import Registry, declared
+from samedge.config.experiment import PACKAGE, REGISTRIES
 
 
 @pytest.fixture
@@ -83,14 +83,17 @@ def test_what_a_module_registers_is_read_from_its_source(tmp_path):
 def test_source_and_registry_agree_on_every_name():
     """The configuration is judged by the sources; jobs look names up in the imported modules."""
     registries = {
-        "problems.py": "TASKS",
-        "sources.py": "DATASETS",
-        "models.py": "MODELS",
-        "losses.py": "LOSSES",
-        "sam.py": "RULES",
+        "tasks/problems.py": "TASKS",
+        "data/prepare.py": "DATASETS",
+        "tasks/model.py": "MODELS",
+        "tasks/losses.py": "LOSSES",
+        "updates/rule.py": "RULES",
     }
     assert set(REGISTRIES.values()) == set(registries)
-    modules = {name.removesuffix(".py"): registry for name, registry in registries.items()}
+    modules = {
+        name.removesuffix(".py").replace("/", "."): registry
+        for name, registry in registries.items()
+    }
     code = "import importlib\n" + "\n".join(
         f"print(*importlib.import_module('samedge.{module}').{registry})"
         for module, registry in modules.items()
@@ -103,12 +106,12 @@ def test_source_and_registry_agree_on_every_name():
         check=True,
     )
     imported = [set(line.split()) for line in run.stdout.splitlines()]
-    assert imported == [set(declared(PACKAGE / f"{module}.py")) for module in modules]
+    assert imported == [set(declared(PACKAGE / name)) for name in registries]
 
 
 def test_judging_a_configuration_imports_no_jax(repository):
     code = (
-        "import sys; from samedge.configuration import load; load(sys.argv[1:]);"
+        "import sys; from samedge.config.experiment import load; load(sys.argv[1:]);"
         "heavy = {'jax', 'flax', 'haiku', 'optax', 'xarray', 'matplotlib'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

@@ -5,11 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 
-from samedge import sample
-from samedge.archives import ARCHIVES, SAMPLE_PACKAGES, fetch
-from samedge.errors import UserError
-from samedge.shakespeare import plain, render_play, render_plays
-from samedge.sources import Request, prepare
+from samedge.base.errors import UserError
+from samedge.data.packages import ARCHIVES, SAMPLE_PACKAGES, fetch
+from samedge.data.prepare import Request, prepare
+from samedge.data.sets import sample
+from samedge.data.sets.plays import plain, render_play, render_plays
 
 
 @pytest.fixture(scope="session")

@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samedge import audit, certificate, scaling, training
-from samedge.density import spectral_density
-from samedge.hessian import top_eigenpairs
-from samedge.problems import Problem
-from samedge.quadrature import moment
-from samedge.sam import sam, sam_gradient
-from samedge.settings import BudgetSettings, CheckSettings, UpdateSettings
-from samedge.steps import alignment, norm_of
+from samedge.audit import float64
+from samedge.config.settings import BudgetSettings, CheckSettings, UpdateSettings
+from samedge.curvature import scaling
+from samedge.curvature.density import spectral_density
+from samedge.curvature.eigenpairs import top_eigenpairs
+from samedge.curvature.krylov import certificate
+from samedge.curvature.krylov.quadrature import moment
+from samedge.tasks.problems import Problem
+from samedge.training import run as training
+from samedge.training.steps import alignment, norm_of
+from samedge.updates.rule import sam, sam_gradient
 from test_training import Line, run_settings
 from test_training import loss as line_loss
 
@@ -341,6 +344,6 @@ def test_the_audit_judges_products_at_any_scale(exponent):
     vector = jnp.ones(4, jnp.float32) / 2
     product = np.ldexp(np.array([1.0, 2.0, 3.0, 4.0]), exponent)
     with jax.enable_x64(True):  # as an audit requires
-        value, residual = audit._Point.rayleigh(Point(), lambda *arguments: product, vector)
+        value, residual = float64._Point.rayleigh(Point(), lambda *arguments: product, vector)
     assert np.ldexp(value, -exponent) == pytest.approx(5.0)
     assert np.ldexp(residual, -exponent) == pytest.approx(np.sqrt(5))

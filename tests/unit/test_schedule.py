@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge.schedule import SECONDS_BETWEEN_LOOKS, Schedule, Shares, check_steps
-from samedge.settings import BudgetSettings, CheckSettings
+from samedge.config.settings import BudgetSettings, CheckSettings
+from samedge.training.schedule import SECONDS_BETWEEN_LOOKS, Schedule, Shares, check_steps
 
 LONGEST = 256
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge import configuration
-from samedge.settings import (
+from samedge.config import experiment as configuration
+from samedge.config.settings import (
     BudgetSettings,
     RunSettings,
     TogetherSettings,

@@ -16,9 +16,14 @@ import pack_experiment
 import plot_density
 import plot_figure
 import plot_supplement
-from samedge import collecting, configuration, records, redrawing, sharing, unpacking
-from samedge.crate import LICENSE
-from samedge.errors import UserError
+from samedge.base.errors import UserError
+from samedge.config import experiment
+from samedge.records import cubes as collecting
+from samedge.records import files as records
+from samedge.sharing import archive as unpacking
+from samedge.sharing import pack as sharing
+from samedge.sharing import redraw
+from samedge.sharing.crate import LICENSE
 from synthetic import ENVIRONMENT, grid_settings, write_runs
 
 DATE = "2024-06-01"
@@ -30,7 +35,7 @@ DENSITY = {"at": [1.0], "probes": 3, "steps": 4}
 @pytest.fixture(scope="module")
 def config(repository):
     """The shipped default, resolved."""
-    return configuration.resolved(configuration.load([repository / "config.yaml"]))
+    return experiment.resolved(experiment.load([repository / "config.yaml"]))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +136,7 @@ def test_everything_lies_in_one_folder(pack):
 def test_the_configuration_loads_as_the_experiment_that_was_packed(pack, repository, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_bytes(contents(pack())["config.yaml"])
-    assert configuration.load([path]) == configuration.load([repository / "config.yaml"])
+    assert experiment.load([path]) == experiment.load([repository / "config.yaml"])
 
 
 def test_the_crate_describes_every_file_with_its_checksum(pack, tmp_path):
@@ -324,7 +329,7 @@ def refused(archive, output):
     """Return why an archive is refused; nothing has been written then."""
     before = sorted(archive.parent.rglob("*"))
     with pytest.raises(UserError) as caught:
-        redrawing.redraw(archive, output)
+        redraw.redraw(archive, output)
     assert sorted(archive.parent.rglob("*")) == before
     return str(caught.value)
 
@@ -453,7 +458,7 @@ def test_an_archive_that_somebody_else_has_made(pack, tmp_path, changes, complai
     }
     archive = altered(archive, changes, relist=True)
     with pytest.raises(UserError, match=re.escape(complaint)):
-        redrawing.redraw(archive, tmp_path / "redrawn")
+        redraw.redraw(archive, tmp_path / "redrawn")
     assert list((tmp_path / "redrawn").rglob("*")) == []
 
 
@@ -463,7 +468,7 @@ def test_a_cube_of_a_task_that_the_packed_configuration_does_not_have(pack, conf
     changes = {"config.yaml": json.dumps(without).encode()}
     archive = altered(pack(), changes, relist=True)
     with pytest.raises(UserError, match="the configuration has no task mnist, of which is a cube"):
-        redrawing.redraw(archive, tmp_path / "redrawn")
+        redraw.redraw(archive, tmp_path / "redrawn")
 
 
 @pytest.mark.parametrize(
@@ -472,7 +477,7 @@ def test_a_cube_of_a_task_that_the_packed_configuration_does_not_have(pack, conf
 )
 def test_a_figure_that_the_cubes_do_not_permit(pack, tmp_path, name, hint):
     with pytest.raises(UserError, match="not among the figures that the archive's") as caught:
-        redrawing.redraw(pack(), tmp_path / "redrawn", [name])
+        redraw.redraw(pack(), tmp_path / "redrawn", [name])
     assert hint in str(caught.value)
     assert "figure_11, density_cifar10" in str(caught.value)
 
@@ -485,7 +490,7 @@ def test_what_can_be_drawn_is_what_the_cubes_permit(results, config):
     settings = json.loads(config)
 
     def names(cubes):
-        return list(redrawing.drawings(cubes, settings, "step"))
+        return list(redraw.drawings(cubes, settings, "step"))
 
     whole = [f"figure_{number:02d}" for number in range(1, 7)]
     others = ["edge_map_mnist", "claims", "supplement_mnist"]
@@ -525,7 +530,7 @@ def test_figures_are_redrawn_to_the_byte_without_jax(pack, results, repository, 
 
 
 def test_the_supplement_is_that_of_the_workflow(pack, results, tmp_path):
-    redrawing.redraw(pack(), tmp_path / "redrawn", ["supplement_mnist"])
+    redraw.redraw(pack(), tmp_path / "redrawn", ["supplement_mnist"])
     converged = tmp_path / "converged.nc"
     cube = collecting.drop_diverged(records.read_cube(results / "cubes/mnist.nc"))
     records.write(cube, converged)
@@ -538,7 +543,7 @@ def test_the_supplement_is_that_of_the_workflow(pack, results, tmp_path):
 
 
 def test_another_axis_is_another_figure_and_says_so(pack, tmp_path):
-    done = redrawing.redraw(pack(), tmp_path / "redrawn", ["01", "04"], "step")
+    done = redraw.redraw(pack(), tmp_path / "redrawn", ["01", "04"], "step")
     assert done.equal == ["figures/figure_01.pdf", "figures/figure_01.png"]
     assert done.other == ["figures/figure_04.pdf", "figures/figure_04.png"]
 
@@ -551,7 +556,7 @@ def test_a_figure_of_a_kind_that_nobody_draws_is_left_alone(pack, tmp_path, ther
     if there_before:
         (output / "figures").mkdir(parents=True)
         (output / "figures/figure_01.svg").write_bytes(b"drawn by hand")
-    done = redrawing.redraw(archive, output, ["01"])
+    done = redraw.redraw(archive, output, ["01"])
     assert done.equal == ["figures/figure_01.pdf", "figures/figure_01.png"]
     assert done.other == []
     assert {*strange} <= {*done.left_alone}

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import prepare_data
-from samedge import prepared
-from samedge.datasets import read_data
-from samedge.errors import UserError
-from samedge.sources import DATASETS, Examples, Request, images, prepare, text_by_lines
+from samedge.base.errors import UserError
+from samedge.data import tfds as prepared
+from samedge.data.file import read_data
+from samedge.data.prepare import DATASETS, Examples, Request, images, prepare, text_by_lines
 
 
 def own_set(monkeypatch, examples):
@@ -282,7 +282,7 @@ def test_without_the_package_the_error_says_where_it_is(monkeypatch):
 
 def test_importing_the_sources_imports_neither_tfds_nor_jax(repository):
     code = (
-        "import sys; sys.path.insert(0, 'workflow/scripts'); import samedge.sources; "
+        "import sys; sys.path.insert(0, 'workflow/scripts'); import samedge.data.prepare; "
         "print(sorted({'jax', 'tensorflow', 'tensorflow_datasets', 'PIL'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]

@@ -6,8 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from samedge import variables
-from samedge.statistics import STATISTICS, WIDTH, chance_alignment, negative_curvature_ratio
+from samedge.analysis.statistics import (
+    STATISTICS,
+    WIDTH,
+    chance_alignment,
+    negative_curvature_ratio,
+)
+from samedge.records import schema
 from synthetic import made_cube, paper_like
 
 
@@ -84,7 +89,7 @@ def test_a_diverged_run_is_not_at_its_edge_and_has_no_other_number():
             assert (values == 0).all()
         else:
             assert np.isnan(values).all(), name
-    cube["status"][:] = variables.MISSING
+    cube["status"][:] = schema.MISSING
     assert np.isnan(of(cube, "at_edge")).all()
 
 
@@ -259,7 +264,7 @@ def test_alignment_is_compared_with_that_at_the_lower_half_of_eta():
     )
     # Medians of the lower half: 0.2 and 0.4, so that the upper half gains 0.3 and 0.2.
     np.testing.assert_allclose(of(cube, "alignment_over_smaller_eta")[2:], 0.2)
-    cube["status"][0] = variables.DIVERGED
+    cube["status"][0] = schema.DIVERGED
     np.testing.assert_allclose(of(cube, "alignment_over_smaller_eta")[2:], 0.2)
     assert np.isnan(of(one_run(), "alignment_over_smaller_eta")).all()
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import edge
+from samedge.updates import edges
 
 PATH = Path(__file__).parents[2] / "docs" / "write_step_costs.py"
 ETA, RHO = 0.5, 0.3
@@ -25,7 +25,7 @@ def script():
 def test_the_cost_of_each_bound_is_its_part_of_equation_2(script):
     gradient = np.array([1.0, -2.0, 0.5, 1.5, 0.7])
     norm = np.linalg.norm(gradient)
-    bottom, top = edge.negative_curvature_bound(norm, RHO), edge.sam_edge(norm, ETA, RHO)
+    bottom, top = edges.negative_curvature_bound(norm, RHO), edges.sam_edge(norm, ETA, RHO)
     values = np.array([1.1 * bottom, 0.5 * bottom, 0.1 * top, 0.9 * top, 1.5 * top])
     displaced = 1 + RHO * values / norm
     terms = -(gradient**2) * displaced * (1 - ETA * displaced * values / 2) / norm**2

@@ -8,15 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import settings, together, training
-from samedge.checkpoint import Checkpoints, Interval
-from samedge.datasets import TaskData
-from samedge.errors import Interrupted
-from samedge.observers import DensityObserver
-from samedge.parameters import ParameterKeeper
-from samedge.problems import Problem, build_problem
-from samedge.steps import take_steps_together
-from samedge.together import Member, groups, train_together
+from samedge.base.errors import Interrupted
+from samedge.config import settings
+from samedge.data.file import TaskData
+from samedge.records.parameters import ParameterKeeper
+from samedge.tasks.problems import Problem, build_problem
+from samedge.training import loop
+from samedge.training import run as training
+from samedge.training.checkpoints import Checkpoints, Interval
+from samedge.training.loop import Member, groups, train_together
+from samedge.training.observers import DensityObserver
+from samedge.training.steps import take_steps_together
 from synthetic import run_settings
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -253,7 +255,7 @@ def test_runs_that_go_on_end_as_if_nothing_had_been(
     undisturbed = at_once(runs, problem)
     module, name = {
         "check": (training, "top_eigenpairs"),
-        "steps": (together, "take_steps_together"),
+        "steps": (loop, "take_steps_together"),
     }[place]
     original, calls, lines = getattr(module, name), [], []
 
@@ -283,7 +285,7 @@ def test_what_has_ended_comes_back_from_its_checkpoint(problem, tmp_path, monkey
     with monkeypatch.context() as patched:
         for name in ("top_eigenpairs", "take_steps"):
             patched.setattr(training, name, None)
-        patched.setattr(together, "take_steps_together", None)
+        patched.setattr(loop, "take_steps_together", None)
         assert_close(at_once(runs, problem, tmp_path, []), undisturbed, 0)
 
 
@@ -311,6 +313,6 @@ def test_runs_of_other_settings_are_refused(problem):
 
 
 def test_the_configuration_or_else_the_device_says_how_many_at_once():
-    assert together.most_at_once(3) == 3
+    assert loop.most_at_once(3) == 3
     cpu = jax.default_backend() == "cpu"
-    assert together.most_at_once(None) == (1 if cpu else settings.MOST_TOGETHER)
+    assert loop.most_at_once(None) == (1 if cpu else settings.MOST_TOGETHER)

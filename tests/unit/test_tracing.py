@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import basis, tracing
-from samedge.density import spectral_density
-from samedge.hessian import top_eigenpairs
-from samedge.sam import sam_gradient
+from samedge.curvature import tracing
+from samedge.curvature.density import spectral_density
+from samedge.curvature.eigenpairs import top_eigenpairs
+from samedge.curvature.krylov import basis
+from samedge.updates.rule import sam_gradient
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 import train_run
-from samedge.checkpoint import Interval
-from samedge.configuration import validate
-from samedge.errors import UserError
-from samedge.grid import grid_json
+from samedge.base.errors import UserError
+from samedge.config.experiment import validate
+from samedge.config.grid import grid_json
+from samedge.training.checkpoints import Interval
 from synthetic import ENVIRONMENT, grid_settings, run_settings
 
 FILES = ["--data", "data.npz", "--output", "run.nc"]

@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge import datasets, sam, settings, training
-from samedge.errors import UserError
-from samedge.problems import Problem, build_problem
+from samedge.base.errors import UserError
+from samedge.config import settings
+from samedge.data import file
+from samedge.tasks.problems import Problem, build_problem
+from samedge.training import run as training
+from samedge.updates import rule as sam
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -81,7 +84,7 @@ class Line:
         for step in range(steps):
             chosen = slice(None)
             if run.batch_size is not None:
-                batches = datasets.Minibatches(EXAMPLES, run.batch_size, run.seed)
+                batches = file.Minibatches(EXAMPLES, run.batch_size, run.seed)
                 chosen = batches.indices(step, 1)[0]
             data = self.inputs[chosen], self.targets[chosen]
             gradient = jax.grad(loss)(params, *data)
@@ -260,8 +263,8 @@ def image_data(tmp_path):
         "origin": "this test",
     }
     path = tmp_path / "data.npz"
-    datasets.write_data(path, arrays, attributes)
-    return datasets.read_data(path)
+    file.write_data(path, arrays, attributes)
+    return file.read_data(path)
 
 
 @pytest.mark.parametrize(
@@ -287,8 +290,8 @@ def test_what_does_not_fit_the_data_is_an_error(image_data, changes, message):
 def test_images_problem_reports_the_share_of_wrong_labels(image_data):
     problem = build_problem(run_settings(), image_data)
     params = jax.jit(problem.init)(jax.random.key(0))
-    arrays = datasets.image_arrays(image_data)
-    from samedge import models
+    arrays = file.image_arrays(image_data)
+    from samedge.tasks import model as models
 
     model = models.mlp(10, depth=2, width=4)
     outputs = model.apply(params, jnp.asarray(arrays["test_inputs"]))

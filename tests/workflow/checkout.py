@@ -81,7 +81,7 @@ class Checkout:
         shutil.copy2(HERE / TINY, root / TINY)
         checkout = cls(root)
         own = (HERE / "own_datasets.py").read_text(encoding="utf-8")
-        with checkout.module("sources.py").open("a", encoding="utf-8") as registry:
+        with checkout.module("data/prepare.py").open("a", encoding="utf-8") as registry:
             registry.write(own)
         return checkout
 

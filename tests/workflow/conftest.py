@@ -14,7 +14,7 @@ import pytest
 
 import store
 from checkout import Checkout
-from samedge.files import locked
+from samedge.base.files import locked
 
 
 @pytest.fixture(scope="session")

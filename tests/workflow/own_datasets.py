@@ -6,7 +6,7 @@ enter as any data set of a user does: a function in the registry and its name in
 
 import numpy as np
 
-from samedge.sources import DATASETS, Examples, Request, images, text_by_lines
+from samedge.data.prepare import DATASETS, Examples, Request, images, text_by_lines
 
 CLASSES = 10
 

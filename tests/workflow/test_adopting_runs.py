@@ -28,7 +28,7 @@ def test_adopted_runs_are_not_trained_until_something_changes(
     assert f"mnist: 4 runs adopted: eta0.1_rho0_seed0, {ONE}, eta10000" in done.stdout
     assert trained(fresh.plan()) == set()
     assert len(trained(fresh.plan(changes=SHORTER))) == 2
-    with fresh.module("sam.py").open("a", encoding="utf-8") as file:
+    with fresh.module("updates/rule.py").open("a", encoding="utf-8") as file:
         file.write("# edited\n")
     assert len(trained(fresh.plan())) == 8
 

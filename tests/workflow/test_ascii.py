@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from checkout import TINY, Checkout
-from samedge import records
+from samedge.records import files
 
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 RHO = {"mnist": "0.1", "cifar10": "0.1", "tiny_shakespeare": "0.3"}
@@ -32,7 +32,7 @@ def commands(checkout: Checkout, folder: Path) -> dict[str, tuple[object, ...]]:
     """Return the arguments of the scripts that need no network, in an order to run them in."""
     cube, data = checkout.result("cubes/mnist.nc"), checkout.result("data/mnist.npz")
     cubes = [checkout.result(f"cubes/{task}.nc") for task in RHO]
-    grid = records.read_cube(cube).attrs["settings"]
+    grid = files.read_cube(cube).attrs["settings"]
     compiled = ("--cache", "results/tiny/cache/jax", "--device", "cpu")
     by_hand = ("--task", "mnist", "--eta", "0.1", "--rho", "0.1")
     examples = ("--train-examples", 40, "--test-examples", 20)

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from checkout import TINY, WITHOUT_JAX, Checkout
-from samedge import records
+from samedge.records import files
 
 TIMES = ["training_time", "wall_time"]
 
@@ -24,7 +24,7 @@ def train(checkout: Checkout, output: Path, *arguments: object) -> xr.Dataset:
     """Train one run with the script, in a process of its own."""
     done = checkout.script("train_run", "--device", "cpu", "--output", output, *arguments)
     assert done.returncode == 0, done.stdout
-    return records.read_run(output)
+    return files.read_run(output)
 
 
 def test_a_run_from_the_command_line_equals_the_workflows(finished: Checkout, tmp_path):
@@ -36,13 +36,13 @@ def test_a_run_from_the_command_line_equals_the_workflows(finished: Checkout, tm
         *("--eta", "1e-1", "--rho", "0.1", "--seed", "0"),
         *("--data", "results/tiny/data/mnist.npz"),
     )
-    run = records.read_run(finished.result("runs/mnist/eta0.1_rho0.1_seed0.nc"))
+    run = files.read_run(finished.result("runs/mnist/eta0.1_rho0.1_seed0.nc"))
     assert_equal_but_for_times(by_hand, run)
 
 
 def test_a_run_from_its_stored_settings_equals_itself(finished: Checkout, tmp_path):
     # One that diverged, with the compiled programs that the workflow kept.
-    run = records.read_run(finished.result("runs/mnist/eta10000_rho0.1_seed0.nc"))
+    run = files.read_run(finished.result("runs/mnist/eta10000_rho0.1_seed0.nc"))
     again = train(
         finished,
         tmp_path / "run.nc",
@@ -102,7 +102,7 @@ def test_densities_are_redrawn_from_cubes_without_jax(finished: Checkout, tmp_pa
 
 def test_cubes_are_merged_and_filtered_without_jax(finished: Checkout, tmp_path):
     merged, filtered = tmp_path / "cube.nc", tmp_path / "filtered.nc"
-    grid = records.read_cube(finished.result("cubes/mnist.nc")).attrs["settings"]
+    grid = files.read_cube(finished.result("cubes/mnist.nc")).attrs["settings"]
     commands = [
         ("collect_runs", "--grid", grid, "--runs", "results/tiny/runs/mnist", "--output", merged),
         ("filter_diverged", "--input", merged, "--output", filtered),

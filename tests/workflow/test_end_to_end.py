@@ -9,8 +9,10 @@ import pytest
 from matplotlib.text import Text
 
 from checkout import Checkout
-from samedge import figures, records, variables
-from samedge.figure_table import FIGURES
+from samedge.config.paper_figures import FIGURES
+from samedge.figures import paper
+from samedge.records import files as records
+from samedge.records import schema
 
 TASKS = ("mnist", "cifar10", "tiny_shakespeare")
 #: Sizes of eta, rho, seed, check and rank.
@@ -123,7 +125,7 @@ def test_cubes_keep_the_contract(finished: Checkout, task):
 def test_completed_runs_are_measured_at_every_check(finished: Checkout, task):
     cube = records.read_cube(finished.result(f"cubes/{task}.nc"))
     completed = cube.isel(eta=0, seed=0)
-    np.testing.assert_array_equal(completed["status"], variables.COMPLETED)
+    np.testing.assert_array_equal(completed["status"], schema.COMPLETED)
     for rho in range(completed.sizes["rho"]):
         np.testing.assert_array_equal(completed["step"].isel(rho=rho), STEPS[task])
     for name in CONTRACT:
@@ -167,14 +169,14 @@ def test_runs_that_diverge_keep_the_densities_up_to_there(finished: Checkout):
     diverged = cube.sel(eta=10000).isel(seed=0)
     np.testing.assert_array_equal(diverged["density_step"], [[0, np.nan]] * 2)
     assert np.isfinite(diverged["density_node"].isel(density_check=0)).all()
-    for name in variables.DENSITY_KEYS:
+    for name in schema.DENSITY_KEYS:
         assert np.isnan(diverged[name].isel(density_check=1)).all()
 
 
 def test_runs_that_diverge_end_at_once_with_step_and_reason(finished: Checkout):
     cube = records.read_cube(finished.result("cubes/mnist.nc"))
     diverged = cube.sel(eta=10000).isel(seed=0)
-    np.testing.assert_array_equal(diverged["status"], variables.DIVERGED)
+    np.testing.assert_array_equal(diverged["status"], schema.DIVERGED)
     assert np.isnan(diverged["test_error"]).all()
     for rho in range(2):
         run = diverged.isel(rho=rho)
@@ -207,14 +209,14 @@ def test_filtered_cube_lacks_the_runs_that_diverged(finished: Checkout):
 )
 def test_figures_name_the_runs_that_diverged(finished: Checkout, tmp_path, number, radii):
     cube = records.read_cube(finished.result("cubes/mnist.nc"))
-    figure = figures.draw(FIGURES[number], cube, radii[-1])
+    figure = paper.draw(FIGURES[number], cube, radii[-1])
     text = "\n".join(artist.get_text() for artist in figure.findobj(Text))
     for rho in radii:
         step = int(cube["end_step"].sel(eta=10000, rho=float(rho), seed=0))
         assert f"diverged at step {step}" in text
     assert text.replace("\n", " ").count("non-finite loss, gradient or parameter") == len(radii)
     # What was read above is what the workflow drew.
-    figures.save(figure, tmp_path / "drawn.pdf", tmp_path / "drawn.png")
+    paper.save(figure, tmp_path / "drawn.pdf", tmp_path / "drawn.png")
     name = f"figures/figure_{number:02d}"
     assert (tmp_path / "drawn.png").read_bytes() == finished.result(f"{name}.png").read_bytes()
     assert (tmp_path / "drawn.pdf").read_bytes() == finished.result(f"{name}.pdf").read_bytes()

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from checkout import TINY, Checkout
-from samedge import records, variables
+from samedge.records import files, schema
 
 
 def assert_message(done, *parts: str) -> None:
@@ -59,7 +59,7 @@ def test_runs_that_do_not_belong_are_named_and_trained_again(changeable: Checkou
         changeable.result(run),
         changeable.result(f"runs/{task}/eta0.1_rho0_seed0.nc"),
     )
-    before = records.read_run(truncated)
+    before = files.read_run(truncated)
     shutil.copyfile(truncated, foreign)
     truncated.write_bytes(truncated.read_bytes()[:-1000])
 
@@ -81,13 +81,13 @@ def test_runs_that_do_not_belong_are_named_and_trained_again(changeable: Checkou
     assert plan.collected == {task}
     done = changeable.snakemake("--cores", "all", f"results/tiny/{run}")
     assert done.returncode == 0, done.stdout
-    after = records.read_run(truncated)
+    after = files.read_run(truncated)
     times = ["training_time", "wall_time"]
     xr.testing.assert_identical(after.drop_vars(times), before.drop_vars(times))
 
 
 def test_runs_that_do_not_belong_can_be_left_out(finished: Checkout, tmp_path):
-    grid = records.read_cube(finished.result("cubes/mnist.nc")).attrs["settings"]
+    grid = files.read_cube(finished.result("cubes/mnist.nc")).attrs["settings"]
     shutil.copytree(finished.result("runs/mnist"), tmp_path / "runs")
     (tmp_path / "runs/eta0.1_rho0_seed0.nc").unlink()
     command = ("--grid", grid, "--runs", tmp_path / "runs", "--output", tmp_path / "cube.nc")
@@ -102,17 +102,15 @@ def test_runs_that_do_not_belong_can_be_left_out(finished: Checkout, tmp_path):
     done = finished.script("collect_runs", *command, "--allow-missing")
     assert done.returncode == 0, done.stdout
     assert "1 completed, 2 diverged, 1 missing" in done.stdout
-    cube = records.read_cube(tmp_path / "cube.nc")
+    cube = files.read_cube(tmp_path / "cube.nc")
     assert cube.attrs["missing_runs"].startswith("eta0.1_rho0_seed0 (")
     missing = cube.sel(eta=0.1, rho=0, seed=0)
-    assert int(missing["status"]) == variables.MISSING
+    assert int(missing["status"]) == schema.MISSING
     assert np.isnan(missing["eigenvalue"]).all() and np.isnan(missing["test_error"])
 
 
 def test_data_made_for_another_run(finished: Checkout, tmp_path):
-    settings = records.read_run(finished.result("runs/mnist/eta0.1_rho0_seed0.nc")).attrs[
-        "settings"
-    ]
+    settings = files.read_run(finished.result("runs/mnist/eta0.1_rho0_seed0.nc")).attrs["settings"]
     done = finished.script(
         "train_run",
         *("--settings", settings, "--data", "results/tiny/data/cifar10.npz"),

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from checkout import NOTHING, TINY, Checkout
-from samedge import parameters, records
-from samedge.audit_table import RECORDED, read_audit
+from samedge.audit.table import RECORDED, read_audit
+from samedge.records import files, parameters
 
 RUN, DIVERGED = "eta0.1_rho0.1_seed0", "eta10000_rho0.1_seed0"
 #: The grid of this module: one run that completes and one that diverges before its last check.
@@ -52,7 +52,7 @@ def counts(checkout: Checkout):
 
 
 def test_an_audit_holds_the_run_against_float64(audited: Checkout):
-    run = records.read_run(audited.result(f"runs/mnist/{RUN}.nc"))
+    run = files.read_run(audited.result(f"runs/mnist/{RUN}.nc"))
     audit = read_audit(audited.result(f"audit/mnist/{RUN}.json"))
     assert audit.settings.to_json() == run.attrs["settings"]
     assert audit.environment["data_checksum"] == run.attrs["data_checksum"]
@@ -87,10 +87,10 @@ def test_nothing_is_left_to_do(audited: Checkout):
 @pytest.mark.parametrize(
     ("edited", "again"),
     [
-        ("audit.py", AUDITED),
-        ("audit_table.py", AUDITED),
-        ("parameters.py", {"train_run": 2, **AUDITED}),
-        ("figures.py", {}),
+        ("audit/float64.py", AUDITED),
+        ("audit/table.py", AUDITED),
+        ("records/parameters.py", {"train_run": 2, **AUDITED}),
+        ("figures/paper.py", {}),
     ],
 )
 def test_an_edited_file(changed: Checkout, edited, again):

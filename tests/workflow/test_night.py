@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from checkout import TINY, Checkout
-from samedge import records
+from samedge.records import files as records
 
 sys.path.append(str(Path(__file__).parents[1] / "endurance"))
 
@@ -108,7 +108,7 @@ def test_a_merge_that_does_not_fit_leaves_the_cube_before(changeable: Checkout):
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000,) * 2); "
         "sys.path.insert(0, 'workflow/scripts'); import collect_runs; "
-        "from samedge.errors import run_script; run_script(collect_runs.main)"
+        "from samedge.base.errors import run_script; run_script(collect_runs.main)"
     )
     arguments = ("--grid", grid, "--runs", changeable.result("runs/mnist"), "--output", cube)
     done = changeable.python("-c", code, *arguments)

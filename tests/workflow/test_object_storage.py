@@ -10,7 +10,7 @@ import xarray as xr
 
 import store
 from checkout import Checkout, parse
-from samedge import records
+from samedge.records import files
 
 for package in ("boto3", "moto", "snakemake_storage_plugin_s3"):
     pytest.importorskip(package, reason="needs make environment REMOTE=1")
@@ -64,7 +64,7 @@ def test_the_cube_on_the_store_is_the_local_one(
 ):
     bucket.download_file("results/tiny/cubes/cifar10.nc", str(tmp_path / "cube.nc"))
     remote, local = (
-        records.read_cube(path).drop_vars(TIMES)
+        files.read_cube(path).drop_vars(TIMES)
         for path in (tmp_path / "cube.nc", finished.result("cubes/cifar10.nc"))
     )
     xr.testing.assert_identical(remote, local)

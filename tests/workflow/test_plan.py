@@ -3,7 +3,7 @@
 import pytest
 
 from checkout import WITHOUT_JAX, Checkout
-from samedge.figure_table import FIGURES
+from samedge.config.paper_figures import FIGURES
 
 PER_TASK = {"collect_runs": 3, "filter_diverged": 3, "plot_supplement": 3, "prepare_data": 3}
 BEYOND = {"plot_edge_map": 3, "judge_claims": 1, "write_explorer": 1}

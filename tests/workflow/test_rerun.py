@@ -38,26 +38,26 @@ def test_nothing_is_left_to_do(finished: Checkout, targets):
 @pytest.mark.parametrize(
     ("edited", "again"),
     [
-        (f"{PACKAGE}/style.mplstyle", STYLED),
-        (f"{PACKAGE}/figures.py", DRAWN),
-        (f"{PACKAGE}/supplement.py", {"plot_supplement": 3, "all": 1}),
+        (f"{PACKAGE}/figures/style.mplstyle", STYLED),
+        (f"{PACKAGE}/figures/paper.py", DRAWN),
+        (f"{PACKAGE}/figures/supplement.py", {"plot_supplement": 3, "all": 1}),
         (f"{SCRIPTS}/plot_figure.py", {"plot_figure": 16, "all": 1}),
         (f"{SCRIPTS}/plot_density.py", {"plot_density": 3, "all": 1}),
-        (f"{PACKAGE}/density_figure.py", {"plot_density": 3, "all": 1}),
-        (f"{PACKAGE}/claims.toml", {"judge_claims": 1, "all": 1}),
+        (f"{PACKAGE}/figures/density.py", {"plot_density": 3, "all": 1}),
+        (f"{PACKAGE}/analysis/claims.toml", {"judge_claims": 1, "all": 1}),
         # Figures draw by them too: what is held against Proposition 3's bounds.
-        (f"{PACKAGE}/statistics.py", DRAWN),
-        (f"{PACKAGE}/explorer_map.js", {"write_explorer": 1, "all": 1}),
+        (f"{PACKAGE}/analysis/statistics.py", DRAWN),
+        (f"{PACKAGE}/explorer/explorer_map.js", {"write_explorer": 1, "all": 1}),
         (f"{SCRIPTS}/collect_runs.py", COLLECTED),
-        (f"{PACKAGE}/sam.py", TRAINED),
-        (f"{PACKAGE}/hessian.py", TRAINED),
-        (f"{PACKAGE}/density.py", TRAINED),
-        (f"{PACKAGE}/sources.py", {**TRAINED, "prepare_data": 3}),
+        (f"{PACKAGE}/updates/rule.py", TRAINED),
+        (f"{PACKAGE}/curvature/eigenpairs.py", TRAINED),
+        (f"{PACKAGE}/curvature/density.py", TRAINED),
+        (f"{PACKAGE}/data/prepare.py", {**TRAINED, "prepare_data": 3}),
         # What words errors changes no data and no run.
-        (f"{PACKAGE}/errors.py", {**COLLECTED, "plot_figure": 16}),
+        (f"{PACKAGE}/base/errors.py", {**COLLECTED, "plot_figure": 16}),
         # What only reads or checks the configuration changes nothing.
-        (f"{PACKAGE}/configuration.py", {}),
-        ("workflow/schemas/config.schema.yaml", {}),
+        (f"{PACKAGE}/config/experiment.py", {}),
+        (f"{PACKAGE}/config/schema.yaml", {}),
     ],
     ids=lambda value: value.rsplit("/", 1)[-1] if isinstance(value, str) else "",
 )
@@ -68,13 +68,13 @@ def test_an_edited_file(changeable: Checkout, edited, again):
 
 
 def test_a_touched_file_that_reads_as_before(changeable: Checkout):
-    changeable.module("sam.py").touch()
-    changeable.module("style.mplstyle").touch()
+    changeable.module("updates/rule.py").touch()
+    changeable.module("figures/style.mplstyle").touch()
     assert changeable.plan() == NOTHING
 
 
 def test_one_figure_after_an_edit(changeable: Checkout):
-    with changeable.module("sam.py").open("a", encoding="utf-8") as file:
+    with changeable.module("updates/rule.py").open("a", encoding="utf-8") as file:
         file.write("# edited\n")
     plan = changeable.plan("figure_04")
     assert plan.counts == {"train_run": 4, "collect_runs": 1, "plot_figure": 1, "figure_04": 1}

@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 
 from checkout import HERE, TINY, Checkout
-from samedge import records
+from samedge.records import files
 from slurm_cluster import LONGEST as LONGEST_STEP
 from slurm_cluster import missing
 
@@ -171,9 +171,9 @@ def test_the_experiment_through_slurm_equals_a_local_run(slurm, unrun, finished,
     slurm.run(checkout, *SMALL)
     runs = sorted(finished.result("runs").glob("*/*.nc"))
     for path in runs:
-        same(checkout.result(f"runs/{path.parent.name}/{path.name}"), path, records.read_run)
+        same(checkout.result(f"runs/{path.parent.name}/{path.name}"), path, files.read_run)
     for path in sorted(finished.result("cubes").glob("*.nc")):
-        same(checkout.result(f"cubes/{path.name}"), path, records.read_cube)
+        same(checkout.result(f"cubes/{path.name}"), path, files.read_cube)
     figures = sorted(path.name for path in finished.result("figures").iterdir())
     assert sorted(path.name for path in checkout.result("figures").iterdir()) == figures
     # Every training job had a GPU, its memory and its limit; merging and drawing had none, and
@@ -215,7 +215,7 @@ def test_all_runs_of_a_task_can_be_one_job(slurm, finished, tmp_path):
     assert job["State"] == "COMPLETED"
 
     def read(path: Path) -> xr.Dataset:
-        run = records.read_run(path)
+        run = files.read_run(path)
         del run.attrs["history"]  # says how many runs the job had
         return run
 
@@ -244,7 +244,7 @@ def test_a_job_that_is_cancelled_comes_back_and_goes_on(slurm, finished, tmp_pat
     first, second = slurm.jobs(checkout, WILDCARDS)
     assert first["State"].startswith("CANCELLED") and second["State"] == "COMPLETED"
     assert "going on from step" in log.read_text()
-    same(checkout.result(RUN), undisturbed.result(RUN), records.read_run)
+    same(checkout.result(RUN), undisturbed.result(RUN), files.read_run)
 
 
 def test_a_job_at_its_time_limit_comes_back_and_goes_on(slurm, finished, tmp_path):
@@ -263,5 +263,5 @@ def test_a_job_at_its_time_limit_comes_back_and_goes_on(slurm, finished, tmp_pat
     assert {job["State"] for job in cut_off} == {"TIMEOUT"}
     assert last["State"] == "COMPLETED"
     assert "going on from step" in checkout.result(LOG).read_text()
-    trained = records.read_run(checkout.result(RUN))["training_time"]
+    trained = files.read_run(checkout.result(RUN))["training_time"]
     assert float(trained.max()) >= 108

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from checkout import NOTHING, TINY, Checkout
-from samedge import records
+from samedge.records import files as records
 
 TIMES = ["training_time", "wall_time"]
 TWO_CORES = ("--cores", "2", "--resources", "gpu=1")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from samedge.grid import grid_json
+from samedge.config.grid import grid_json
 
 
 rule audit_run:
@@ -12,29 +12,29 @@ rule audit_run:
         data=f"{RESULTS}/data/{{task}}.npz",
         script=source_file("workflow/scripts/audit_run.py"),
         modules=modules(
-            "arguments",
-            "audit",
-            "audit_table",
-            "basis",
-            "batching",
-            "certificate",
-            "datasets",
-            "device",
-            "files",
-            "flax_networks",
-            "haiku_transformer",
-            "hessian",
-            "losses",
-            "models",
-            "parameters",
-            "probing",
-            "problems",
-            "products",
-            "records",
-            "sam",
-            "scaling",
-            "steps",
-            "tracing",
+            "curvature/arguments",
+            "audit/float64",
+            "audit/table",
+            "curvature/krylov/basis",
+            "curvature/microbatches",
+            "curvature/krylov/certificate",
+            "data/file",
+            "machine/device",
+            "base/files",
+            "tasks/models/flax_networks",
+            "tasks/models/haiku_transformer",
+            "curvature/eigenpairs",
+            "tasks/losses",
+            "tasks/model",
+            "records/parameters",
+            "tasks/probing",
+            "tasks/problems",
+            "curvature/products",
+            "records/files",
+            "updates/rule",
+            "curvature/scaling",
+            "training/steps",
+            "curvature/tracing",
         ),
     output:
         f"{RESULTS}/audit/{{task}}/{{run}}.json",
@@ -71,7 +71,13 @@ rule collect_audit:
     input:
         audits=lambda wildcards: audit_paths(),
         script=source_file("workflow/scripts/collect_audit.py"),
-        modules=modules("audit_table", "files", "grid", "settings", "errors"),
+        modules=modules(
+            "audit/table",
+            "base/files",
+            "config/grid",
+            "config/settings",
+            "base/errors",
+        ),
     output:
         csv=f"{RESULTS}/audit/errors.csv",
         markdown=f"{RESULTS}/audit/errors.md",

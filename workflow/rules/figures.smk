@@ -1,22 +1,22 @@
 # From cubes to the figures of the paper, and to the plots of every run.
 
 FIGURE_MODULES = modules(
-    "figures",
-    "figure_table",
-    "panels",
-    "statistics",
-    "registry",
-    "files",
-    "records",
-    "variables",
-    "collecting",
-    "gathering",
-    "grid",
-    "settings",
-    "edge",
-    "errors",
+    "figures/paper",
+    "config/paper_figures",
+    "figures/panels",
+    "analysis/statistics",
+    "base/registry",
+    "base/files",
+    "records/files",
+    "records/schema",
+    "records/cubes",
+    "records/merging",
+    "config/grid",
+    "config/settings",
+    "updates/edges",
+    "base/errors",
 )
-STYLE = source_file(f"{PACKAGE}/style.mplstyle")
+STYLE = source_file(f"{PACKAGE}/figures/style.mplstyle")
 
 
 rule plot_figure:
@@ -66,7 +66,8 @@ rule plot_density:
     input:
         cube=density_cube,
         script=source_file("workflow/scripts/plot_density.py"),
-        modules=FIGURE_MODULES + modules("density_figure", "quadrature"),
+        modules=FIGURE_MODULES
+        + modules("figures/density", "curvature/krylov/quadrature"),
         style=STYLE,
     output:
         pdf=f"{RESULTS}/figures/density_{{task}}.pdf",
@@ -103,7 +104,7 @@ rule plot_supplement:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.converged.nc",
         script=source_file("workflow/scripts/plot_supplement.py"),
-        modules=FIGURE_MODULES + modules("supplement"),
+        modules=FIGURE_MODULES + modules("figures/supplement"),
         style=STYLE,
     output:
         directory(f"{RESULTS}/supplement/{{task}}"),

@@ -16,8 +16,9 @@ rule judge_claims:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         script=source_file("workflow/scripts/judge_claims.py"),
-        modules=FIGURE_MODULES + modules("claims", "claims_figure", "verdicts"),
-        table=source_file(f"{PACKAGE}/claims.toml"),
+        modules=FIGURE_MODULES
+        + modules("analysis/claims", "figures/claims", "analysis/verdicts"),
+        table=source_file(f"{PACKAGE}/analysis/claims.toml"),
         style=STYLE,
     output:
         csv=f"{RESULTS}/claims.csv",
@@ -52,7 +53,7 @@ rule plot_edge_map:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.nc",
         script=source_file("workflow/scripts/plot_edge_map.py"),
-        modules=FIGURE_MODULES + modules("edge_map"),
+        modules=FIGURE_MODULES + modules("figures/edge_map"),
         style=STYLE,
     output:
         pdf=f"{RESULTS}/figures/edge_map_{{task}}.pdf",
@@ -84,8 +85,8 @@ rule write_explorer:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         script=source_file("workflow/scripts/write_explorer.py"),
-        modules=FIGURE_MODULES + modules("explorer"),
-        page=[source_file(f"{PACKAGE}/{name}") for name in EXPLORER],
+        modules=FIGURE_MODULES + modules("explorer/page"),
+        page=[source_file(f"{PACKAGE}/explorer/{name}") for name in EXPLORER],
     output:
         report(
             f"{RESULTS}/explorer.html",

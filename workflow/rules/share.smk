@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from samedge.configuration import resolved
+from samedge.config.experiment import resolved
 
 # What is packed beside cubes and configuration. What else is to be shared belongs here.
 SHARED = [
@@ -19,7 +19,10 @@ rule pack_experiment:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         files=SHARED,
         script=source_file("workflow/scripts/pack_experiment.py"),
-        modules=FIGURE_MODULES + modules("crate", "describing", "sharing", "unpacking"),
+        modules=FIGURE_MODULES
+        + modules(
+            "sharing/crate", "sharing/contents", "sharing/pack", "sharing/archive"
+        ),
     output:
         f"{RESULTS}/{EXPERIMENT.name}.zip",
     log:

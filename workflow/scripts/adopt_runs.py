@@ -14,10 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.adopting import adopt, data_file, files_of
-from samedge.configuration import load
-from samedge.errors import Parser, UserError, run_script
-from samedge.logs import say
+from samedge.base.errors import Parser, UserError, run_script
+from samedge.base.log import say
+from samedge.config.experiment import load
+from samedge.records.adopting import adopt, data_file, files_of
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge import records
-from samedge.device import prepare_jax
-from samedge.errors import Parser, UserError, run_script
-from samedge.files import require_file_path
-from samedge.interruption import heed, noted
-from samedge.logs import say
-from samedge.settings import RunSettings
+from samedge.base.errors import Parser, UserError, run_script
+from samedge.base.files import require_file_path
+from samedge.base.log import say
+from samedge.config.settings import RunSettings
+from samedge.machine.device import prepare_jax
+from samedge.machine.signals import heed, noted
+from samedge.records import files
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Audit the run whose files the arguments name."""
-    recorded = records.read_run(arguments.run)
+    recorded = files.read_run(arguments.run)
     try:
         settings = RunSettings.from_json(recorded.attrs["settings"])
     except ValueError as error:
@@ -46,12 +46,12 @@ def run(arguments: argparse.Namespace) -> None:
         report=say,
     )
 
-    from samedge.audit import DIFFERENCE_STEP, TOLERANCE, audit
-    from samedge.audit_table import Audit, write_audit
-    from samedge.datasets import read_data
-    from samedge.parameters import read_parameters
-    from samedge.programs import count_programs, shared_programs
-    from samedge.provenance import provenance
+    from samedge.audit.float64 import DIFFERENCE_STEP, TOLERANCE, audit
+    from samedge.audit.table import Audit, write_audit
+    from samedge.data.file import read_data
+    from samedge.machine.compilation_cache import count_programs, shared_programs
+    from samedge.machine.provenance import provenance
+    from samedge.records.parameters import read_parameters
 
     heed()
     programs = count_programs()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.audit_table import errors_csv, errors_markdown, read_audits
-from samedge.errors import Parser, run_script
-from samedge.files import whole_file
-from samedge.grid import grid_runs
-from samedge.logs import say
+from samedge.audit.table import errors_csv, errors_markdown, read_audits
+from samedge.base.errors import Parser, run_script
+from samedge.base.files import whole_file
+from samedge.base.log import say
+from samedge.config.grid import grid_runs
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge import records, variables
-from samedge.collecting import collect
-from samedge.errors import Parser, run_script
-from samedge.grid import grid_runs
-from samedge.logs import say
+from samedge.base.errors import Parser, run_script
+from samedge.base.log import say
+from samedge.config.grid import grid_runs
+from samedge.records import files, schema
+from samedge.records.cubes import collect
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,10 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = parser.parse_args(argv)
     cube = collect(grid_runs(arguments.grid), arguments.runs, arguments.allow_missing)
-    records.write(cube, arguments.output)
-    counts = {
-        name: int((cube["status"] == value).sum()) for name, value in variables.STATUS.items()
-    }
+    files.write(cube, arguments.output)
+    counts = {name: int((cube["status"] == value).sum()) for name, value in schema.STATUS.items()}
     say(f"{arguments.output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     if "missing_runs" in cube.attrs:
         say(f"left out: {cube.attrs['missing_runs']}")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.comparing import compare, read_cubes
-from samedge.errors import Parser, run_script
+from samedge.analysis.comparison import compare, read_cubes
+from samedge.base.errors import Parser, run_script
 
 
 def main(argv: list[str] | None = None) -> None:

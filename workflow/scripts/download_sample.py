@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.archives import ARCHIVES, archive_of, fetch
-from samedge.errors import Parser, run_script
-from samedge.logs import say
+from samedge.base.errors import Parser, run_script
+from samedge.base.log import say
+from samedge.data.packages import ARCHIVES, archive_of, fetch
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

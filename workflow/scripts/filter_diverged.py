@@ -5,10 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge import records
-from samedge.collecting import drop_diverged
-from samedge.errors import Parser, run_script
-from samedge.logs import say
+from samedge.base.errors import Parser, run_script
+from samedge.base.log import say
+from samedge.records import files
+from samedge.records.cubes import drop_diverged
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -17,8 +17,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--input", type=Path, required=True, help="the cube of every run")
     parser.add_argument("--output", type=Path, required=True, help="the filtered cube to write")
     arguments = parser.parse_args(argv)
-    filtered = drop_diverged(records.read_cube(arguments.input))
-    records.write(filtered, arguments.output)
+    filtered = drop_diverged(files.read_cube(arguments.input))
+    files.write(filtered, arguments.output)
     say(f"{arguments.output}: removed {filtered.attrs['removed_runs'] or 'nothing'}")
 
 

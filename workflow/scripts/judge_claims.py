@@ -7,11 +7,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge import claims_figure, figures, records, verdicts
-from samedge.claims import load_claims
-from samedge.errors import Parser, UserError, run_script
-from samedge.files import whole_file
-from samedge.logs import say
+from samedge.analysis import verdicts
+from samedge.analysis.claims import load_claims
+from samedge.base.errors import Parser, UserError, run_script
+from samedge.base.files import whole_file
+from samedge.base.log import say
+from samedge.figures import claims, paper
+from samedge.records import files
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,8 +33,8 @@ def main(argv: list[str] | None = None) -> None:
             f"--rho needs one radius for each cube: {len(arguments.cubes)} cubes, "
             f"{len(arguments.rho)} radii"
         )
-    cubes = [records.read_cube(path) for path in arguments.cubes]
-    tasks = [records.settings_of(cube)["task"] for cube in cubes]
+    cubes = [files.read_cube(path) for path in arguments.cubes]
+    tasks = [files.settings_of(cube)["task"] for cube in cubes]
     judged = verdicts.judge_all(load_claims(), cubes, dict(zip(tasks, arguments.rho, strict=True)))
     rows = [verdicts.record(one) for one in judged]
     with (
@@ -45,8 +47,8 @@ def main(argv: list[str] | None = None) -> None:
     with whole_file(arguments.json) as temporary:
         text = json.dumps(verdicts.report(judged, cubes), indent=1, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
-    figure = claims_figure.draw(judged, tasks)
-    figures.save(figure, arguments.output_pdf, arguments.output_png)
+    figure = claims.draw(judged, tasks)
+    paper.save(figure, arguments.output_pdf, arguments.output_png)
     for one in judged:
         say(f"{one.verdict:13s} {one.task:17s} {one.claim.name}")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.errors import Parser, run_script
-from samedge.logs import say
-from samedge.sharing import EPOCH, pack
+from samedge.base.errors import Parser, run_script
+from samedge.base.log import say
+from samedge.sharing.pack import EPOCH, pack
 
 
 def main(argv: list[str] | None = None) -> None:

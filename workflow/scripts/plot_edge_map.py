@@ -5,8 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge import edge_map, figures, records
-from samedge.errors import Parser, run_script
+from samedge.base.errors import Parser, run_script
+from samedge.figures import edge_map, paper
+from samedge.records import files
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,8 +17,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-pdf", type=Path, required=True)
     parser.add_argument("--output-png", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    figure = edge_map.draw(records.read_cube(arguments.cube))
-    figures.save(figure, arguments.output_pdf, arguments.output_png)
+    figure = edge_map.draw(files.read_cube(arguments.cube))
+    paper.save(figure, arguments.output_pdf, arguments.output_png)
 
 
 if __name__ == "__main__":

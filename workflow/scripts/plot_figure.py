@@ -5,9 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge import figures, records
-from samedge.errors import Parser, UserError, run_script
-from samedge.figure_table import FIGURES
+from samedge.base.errors import Parser, UserError, run_script
+from samedge.config.paper_figures import FIGURES
+from samedge.figures import paper
+from samedge.records import files
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,19 +19,17 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--cube", type=Path, help="the cube of the figure's task")
     parser.add_argument("--rho", help="radius of the SAM runs to show (default: the paper's)")
-    parser.add_argument(
-        "--axis", choices=figures.AXES, default=figures.AXES[0], help="what is on x"
-    )
+    parser.add_argument("--axis", choices=paper.AXES, default=paper.AXES[0], help="what is on x")
     parser.add_argument("--output-pdf", type=Path, required=True)
     parser.add_argument("--output-png", type=Path, required=True)
     arguments = parser.parse_args(argv)
     spec = FIGURES[arguments.number]
     if spec.task and arguments.cube is None:
         raise UserError(f"figure {spec.number} needs --cube: the cube of the task '{spec.task}'")
-    cube = records.read_cube(arguments.cube) if spec.task else None
+    cube = files.read_cube(arguments.cube) if spec.task else None
     rho = spec.rho(arguments.rho or spec.paper_rho)
-    figures.save(
-        figures.draw(spec, cube, rho, arguments.axis), arguments.output_pdf, arguments.output_png
+    paper.save(
+        paper.draw(spec, cube, rho, arguments.axis), arguments.output_pdf, arguments.output_png
     )
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.datasets import write_data
-from samedge.errors import Parser, run_script
-from samedge.logs import say
-from samedge.sources import Request, prepare
+from samedge.base.errors import Parser, run_script
+from samedge.base.log import say
+from samedge.data.file import write_data
+from samedge.data.prepare import Request, prepare
 
 
 def count(text: str) -> int | None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.errors import Parser, run_script
-from samedge.figures import AXES
-from samedge.logs import say
-from samedge.redrawing import redraw
+from samedge.base.errors import Parser, run_script
+from samedge.base.log import say
+from samedge.figures.paper import AXES
+from samedge.sharing.redraw import redraw
 
 
 def main(argv: list[str] | None = None) -> None:

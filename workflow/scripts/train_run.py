@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.checkpoint import Checkpoints, Interval, sole_writer
-from samedge.device import named_memory, prepare_jax
-from samedge.errors import Parser, UserError, nearest, run_script
-from samedge.files import require_file_path
-from samedge.grid import grid_runs
-from samedge.interruption import heed, noted
-from samedge.logs import say
-from samedge.run_modules import sources_digest
-from samedge.settings import RunSettings, decimal_string, float32_problem
+from samedge.base.errors import Parser, UserError, nearest, run_script
+from samedge.base.files import require_file_path
+from samedge.base.imports import sources_digest
+from samedge.base.log import say
+from samedge.config.grid import grid_runs
+from samedge.config.settings import RunSettings, decimal_string, float32_problem
+from samedge.machine.device import named_memory, prepare_jax
+from samedge.machine.signals import heed, noted
+from samedge.training.checkpoints import Checkpoints, Interval, sole_writer
 
 if TYPE_CHECKING:
-    from samedge.problems import Problem
-    from samedge.training import Observer, Result
+    from samedge.tasks.problems import Problem
+    from samedge.training.run import Observer, Result
 
 LARGEST_SEED = 2**32 - 1
 
@@ -83,10 +83,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     """Train runs on the device that JAX was prepared for, and write their files."""
-    from samedge.datasets import read_data
-    from samedge.problems import build_problem
-    from samedge.programs import count_programs, shared_programs
-    from samedge.provenance import provenance
+    from samedge.data.file import read_data
+    from samedge.machine.compilation_cache import count_programs, shared_programs
+    from samedge.machine.provenance import provenance
+    from samedge.tasks.problems import build_problem
 
     heed()
     programs = count_programs()
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     members = [*zip(jobs, checkpoints, strict=True)]
     parts, history = [members], "trained and measured by samedge"
     if together:
-        from samedge.together import groups, most_at_once
+        from samedge.training.loop import groups, most_at_once
 
         most = most_at_once(arguments.most or None)
         parts = groups(members, most)
@@ -137,20 +137,20 @@ def train(
     together: bool,
 ) -> list[tuple[Sequence["Observer"], "Result"]]:
     """Train a group of runs at once; return the observers of each, and what came of it."""
-    from samedge import training
-    from samedge.observers import DensityObserver
+    from samedge.training import run as training
+    from samedge.training.observers import DensityObserver
 
     members = []
     for job, checkpoints in group:
         say_of = partial(_say_of, job.settings.name, report) if together else report
         observers: list[Observer] = [DensityObserver(job.settings, problem, say_of)]
         if job.parameters is not None:
-            from samedge.parameters import ParameterKeeper
+            from samedge.records.parameters import ParameterKeeper
 
             observers.append(ParameterKeeper(job.settings.audit.at))
         members.append((job.settings, say_of, observers, checkpoints))
     if together:
-        from samedge.together import Member, train_together
+        from samedge.training.loop import Member, train_together
 
         results = train_together([Member(*member) for member in members], problem)
     else:
@@ -167,17 +167,15 @@ def write(
     history: str,
 ) -> None:
     """Write the files of a run that has ended."""
-    from samedge import records
+    from samedge.records import files
 
     (density, *keepers), (checks, outcome) = observers, result
     for keeper in keepers:
-        from samedge.parameters import write_parameters
+        from samedge.records.parameters import write_parameters
 
         write_parameters(job.parameters, job.settings, keeper.kept, attributes)
-    dataset = records.run_dataset(
-        job.settings, checks, outcome, attributes, density.records, history
-    )
-    records.write(dataset, job.output)
+    dataset = files.run_dataset(job.settings, checks, outcome, attributes, density.records, history)
+    files.write(dataset, job.output)
 
 
 def _say_of(name: str, report: Callable[[str], None], line: str) -> None:
@@ -311,7 +309,7 @@ def resolve(arguments: argparse.Namespace) -> RunSettings:
     if arguments.settings is not None:
         return _from_json(arguments.settings)
     # Reading YAML and checking it against a schema takes imports that a job of the workflow spares.
-    from samedge.configuration import load
+    from samedge.config.experiment import load
 
     experiment = load(arguments.configfile)
     if arguments.task not in experiment.tasks:

@@ -1,0 +1,435 @@
+r"""Statistics of runs, each a number for every (eta, rho, seed) of a cube.
+
+All are entered in :data:`STATISTICS` under the name by which the table of claims, the edge map,
+the explorer and the comparison of experiments refer to them. A statistic is a function of a cube;
+it returns an array of shape (eta, rho, seed), NaN where the run is missing, has diverged, or was
+not measured often enough.
+
+*Late* checks are those in the second half of a run's steps, when a run that gets to its edge has
+usually got there. *Early* training is the first quarter. The *edge* is the SAM edge, which is
+2/eta at rho = 0. A check is *at the edge* if :math:`|\lambda_1|` is within :data:`WIDTH` of it;
+a run is, if at least half of its late checks are.
+
+Medians stand where the paper looks at curves: single checks scatter, most of all with minibatches.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from samedge.base.registry import Registry
+from samedge.records.files import settings_of
+from samedge.records.schema import COMPLETED, MISSING
+from samedge.updates.edges import negative_curvature_bound
+
+#: Within this relative distance a check is at the edge. Where the edge is far below 2/eta, a step
+#: multiplies the gradient by :math:`1 - 2r^2` at :math:`r = \lambda/\text{edge}`; from 3/4 to 5/4
+#: that is -0.1 to -2.1, around the edge's -1: a quarter is the scale of the instability itself.
+WIDTH = 0.25
+NARROW = 0.1
+#: A median over fewer late checks than this is not taken for one.
+FEWEST = 3
+LATE, EARLY = 0.5, 0.25
+
+Statistic = Callable[[xr.Dataset], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A statistic: what computes it, its definition in words, and whether it compares with ρ = 0.
+
+    One that compares has no number where a cube has no runs with ρ = 0.
+    """
+
+    compute: Statistic
+    definition: str
+    needs_gd: bool = False
+
+
+STATISTICS: Registry[Entry] = Registry("statistic")
+
+
+def statistic(
+    name: str, definition: str, *, needs_gd: bool = False
+) -> Callable[[Statistic], Statistic]:
+    """Return a decorator that enters a statistic; only completed runs keep a number."""
+
+    def enter(function: Statistic) -> Statistic:
+        def compute(cube: xr.Dataset) -> np.ndarray:
+            values = np.asarray(function(cube), np.float64)
+            return np.where(cube["status"].values == COMPLETED, values, np.nan)
+
+        STATISTICS.register(name)(Entry(compute, definition, needs_gd))
+        return compute
+
+    return enter
+
+
+def late(cube: xr.Dataset, share: float = LATE) -> np.ndarray:
+    """Return which checks lie beyond this share of their run's steps; (eta, rho, seed, check)."""
+    step = cube["step"].values
+    last = np.max(np.nan_to_num(step, nan=-1.0), axis=-1, keepdims=True, initial=-1.0)
+    return step >= share * last
+
+
+def ratio_to_edge(cube: xr.Dataset) -> np.ndarray:
+    """Return |lambda_1| / edge at every check; (eta, rho, seed, check)."""
+    return sharpness(cube) / cube["sam_edge"].values
+
+
+def sharpness(cube: xr.Dataset) -> np.ndarray:
+    """Return the operator norm |lambda_1| at every check; (eta, rho, seed, check)."""
+    return np.abs(cube["eigenvalue"].values[..., 0])
+
+
+def largest_over_edge(cube: xr.Dataset) -> np.ndarray:
+    """Return lambda_max / edge at every check of a cube or of one of its runs.
+
+    At most 1 is what Proposition 3 of the paper asks of positive eigenvalues.
+    """
+    return (cube["largest_eigenvalue"] / cube["sam_edge"]).values
+
+
+def negative_curvature_ratio(cube: xr.Dataset) -> np.ndarray:
+    r"""Return :math:`-\lambda_{\min}\rho/\lVert g\rVert` at every check of a cube or of one run.
+
+    At most 1 is what Proposition 3 of the paper asks of negative eigenvalues; below 0 there is
+    none. Without SAM's normalisation :math:`\lVert g\rVert` drops out. Of another update rule no
+    such bound is known: NaN.
+    """
+    norms = {"sam": cube["gradient_norm"], "unnormalized_sam": 1.0}
+    norm = norms.get(settings_of(cube)["update"]["name"], math.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (cube["smallest_eigenvalue"] / negative_curvature_bound(norm, cube["rho"])).values
+
+
+#: What Proposition 3 wants to be at most 1, by the name that pages and figures have for it.
+BOUNDED = {
+    "largest_over_edge": largest_over_edge,
+    "negative_curvature_ratio": negative_curvature_ratio,
+}
+
+
+def chance_alignment(parameters: float | np.ndarray) -> float | np.ndarray:
+    r"""Return the mean absolute cosine of a random direction with a given one in n dimensions.
+
+    It is :math:`\Gamma(n/2)/(\sqrt\pi\,\Gamma((n+1)/2))`, for large n :math:`\sqrt{2/(\pi n)}`; the
+    latter is returned, too large by less than 1/(4n) of it.
+    """
+    return np.sqrt(2 / (math.pi * np.asarray(parameters, np.float64)))
+
+
+@statistic("edge_ratio", "median over the late checks of |λ1| / edge")
+def edge_ratio(cube: xr.Dataset) -> np.ndarray:
+    """Return how far a run is from its edge: 1 is at the edge."""
+    return _late_median(cube, ratio_to_edge(cube))
+
+
+@statistic("share_within_25", "share of the late checks with |λ1| within 25 % of the edge")
+def share_within_25(cube: xr.Dataset) -> np.ndarray:
+    """Return the share of late checks at the edge, from 0 to 1."""
+    return _share_near(cube, WIDTH)
+
+
+@statistic("share_within_10", "share of the late checks with |λ1| within 10 % of the edge")
+def share_within_10(cube: xr.Dataset) -> np.ndarray:
+    """Return the share of late checks close to the edge, from 0 to 1."""
+    return _share_near(cube, NARROW)
+
+
+def at_edge(cube: xr.Dataset) -> np.ndarray:
+    """Return 1 for a run at its edge, 0 for one that is not or has diverged, else NaN."""
+    share = share_within_25(cube)
+    diverged = ~np.isin(cube["status"].values, (COMPLETED, MISSING))
+    return np.where(diverged, 0.0, np.where(np.isnan(share), np.nan, share >= 0.5))
+
+
+STATISTICS.register("at_edge")(
+    Entry(
+        at_edge,
+        "1 if at least half of the late checks are within 25 % of the edge, else 0; 0 for a run "
+        "that diverged",
+    )
+)
+
+
+@statistic("first_at_edge", "optimiser steps before the first check within 25 % of the edge")
+def first_at_edge(cube: xr.Dataset) -> np.ndarray:
+    """Return when a run first got to its edge; infinity if it never did."""
+    near = np.abs(ratio_to_edge(cube) - 1) <= WIDTH
+    return np.min(np.where(near, cube["step"].values, np.inf), axis=-1, initial=np.inf)
+
+
+@statistic("sharpness", "median over the late checks of |λ1|")
+def late_sharpness(cube: xr.Dataset) -> np.ndarray:
+    """Return the operator norm that a run settles at."""
+    return _late_median(cube, sharpness(cube))
+
+
+@statistic(
+    "gd_sharpness_over_sam",
+    "late |λ1| of ρ = 0 over that of the run, at the same η",
+    needs_gd=True,
+)
+def gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
+    """Return how many times lower SAM's operator norm is than gradient descent's."""
+    settled = late_sharpness(cube)
+    return _of_gd(cube, settled) / settled
+
+
+@statistic("gd_edge_over_sharpness", "2/η over late |λ1|")
+def gd_edge_over_sharpness(cube: xr.Dataset) -> np.ndarray:
+    """Return how many times lower a run's operator norm is than the edge of gradient descent."""
+    return cube["gd_edge"].values[:, None, None] / late_sharpness(cube)
+
+
+@statistic("early_edge_fraction", "median over the first quarter of the steps of the edge over 2/η")
+def early_edge_fraction(cube: xr.Dataset) -> np.ndarray:
+    """Return how low the edge is early in training: 1 is the edge of gradient descent."""
+    fraction = cube["sam_edge"].values / cube["gd_edge"].values[:, None, None, None]
+    return _median(fraction, ~late(cube, EARLY), fewest=1)
+
+
+@statistic(
+    "early_gd_sharpness_over_sam",
+    "median over the checks in the first quarter of the steps, but for the first, of |λ1| of ρ = 0 "
+    "over that of the run, at the same η and step",
+    needs_gd=True,
+)
+def early_gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
+    """Return how many times lower SAM's operator norm is than gradient descent's early on."""
+    curvature, step = sharpness(cube), cube["step"].values
+    compared = ~late(cube, EARLY) & (step > 0) & (step == _of_gd(cube, step))
+    return _median(_of_gd(cube, curvature) / curvature, compared, fewest=1)
+
+
+@statistic(
+    "at_edge_more_than_gd",
+    "at_edge of the run less that of ρ = 0 at the same η",
+    needs_gd=True,
+)
+def at_edge_more_than_gd(cube: xr.Dataset) -> np.ndarray:
+    """Return 1 where SAM is at its edge and gradient descent is not, -1 for the reverse, else 0."""
+    reached = at_edge(cube)
+    return reached - _of_gd(cube, reached)
+
+
+@statistic(
+    "edge_and_gradient_kept",
+    "the larger of two ratios, median over the last quarter of the steps over median over the "
+    "first quarter: of the edge, and of the gradient norm",
+)
+def edge_and_gradient_kept(cube: xr.Dataset) -> np.ndarray:
+    """Return below 1 for a run in which both the gradient norm and the edge have fallen."""
+    return np.maximum(_kept(cube, "sam_edge"), _kept(cube, "gradient_norm"))
+
+
+@statistic(
+    "edge_kept",
+    "median of the edge over the last quarter of the steps, over that over the first quarter",
+)
+def edge_kept(cube: xr.Dataset) -> np.ndarray:
+    """Return below 1 for a run whose edge has fallen."""
+    return _kept(cube, "sam_edge")
+
+
+@statistic(
+    "progress_when_flat",
+    "share of the run's reduction of the logarithm of the loss that is done at the first check "
+    "with |λ1| at most half of that of ρ = 0 at the same η and step; 1 if there is none",
+    needs_gd=True,
+)
+def progress_when_flat(cube: xr.Dataset) -> np.ndarray:
+    """Return how far a run's loss has come when it has left gradient descent's curvature."""
+    curvature, step = sharpness(cube), cube["step"].values
+    gd, gd_step = _of_gd(cube, curvature), _of_gd(cube, step)
+    flat = (curvature <= gd / 2) & (step == gd_step) & (step > 0)
+    loss = np.log(cube["training_loss"].values)
+    end = _late_median(cube, loss)[..., None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        progress = (loss[..., :1] - loss) / (loss[..., :1] - end)
+    first = np.argmax(flat, axis=-1)[..., None]
+    found = np.take_along_axis(np.clip(progress, 0, 1), first, axis=-1)[..., 0]
+    compared = np.isfinite(gd).any(axis=-1)
+    return np.where(compared, np.where(flat.any(axis=-1), found, 1.0), np.nan)
+
+
+@statistic("third_over_first", "median over the late checks of |λ3| / |λ1|")
+def third_over_first(cube: xr.Dataset) -> np.ndarray:
+    """Return how close the third eigenvalue is to the first in magnitude: 1 is equal."""
+    magnitudes = np.abs(cube["eigenvalue"].values)
+    if magnitudes.shape[-1] < 3:
+        return np.full(magnitudes.shape[:3], np.nan)
+    return _late_median(cube, magnitudes[..., 2] / magnitudes[..., 0])
+
+
+@statistic("final_loss", "median training loss over the last quarter of the steps")
+def final_loss(cube: xr.Dataset) -> np.ndarray:
+    """Return the training loss that a run ends with."""
+    return _median(cube["training_loss"].values, late(cube, 1 - EARLY), fewest=1)
+
+
+@statistic("loss_over_gd", "final_loss of the run over that of ρ = 0 at the same η", needs_gd=True)
+def loss_over_gd(cube: xr.Dataset) -> np.ndarray:
+    """Return the final loss relative to gradient descent's."""
+    loss = final_loss(cube)
+    return loss / _of_gd(cube, loss)
+
+
+@statistic(
+    "reduction_over_gd",
+    "initial less final_loss of the run, over the same of ρ = 0 at the same η",
+    needs_gd=True,
+)
+def reduction_over_gd(cube: xr.Dataset) -> np.ndarray:
+    """Return how much of gradient descent's reduction of the loss a run has made."""
+    reduction = cube["training_loss"].values[..., 0] - final_loss(cube)
+    return reduction / _of_gd(cube, reduction)
+
+
+@statistic(
+    "delay_over_gd",
+    "steps until the loss has first fallen half of the way that ρ = 0 takes it at the same η, "
+    "interpolated between checks, over those that ρ = 0 needs; infinite if it does not get there",
+    needs_gd=True,
+)
+def delay_over_gd(cube: xr.Dataset) -> np.ndarray:
+    """Return how much later than gradient descent a run comes halfway: above 1 is later."""
+    loss, step = cube["training_loss"].values, cube["step"].values
+    gd = _of_gd(cube, loss)
+    halfway = (gd[..., 0] + _of_gd(cube, final_loss(cube)))[..., None] / 2
+    needed = _first_crossing(step, loss, halfway)
+    with np.errstate(invalid="ignore"):
+        return needed / _of_gd(cube, needed)
+
+
+@statistic(
+    "alignment_over_chance",
+    "the lower of the late medians of gradient_alignment and sam_gradient_alignment, over the mean "
+    "absolute cosine of a random direction in as many dimensions, √(2/(πn))",
+)
+def alignment_over_chance(cube: xr.Dataset) -> np.ndarray:
+    """Return how many times more than a random direction both gradients align; 1 is chance."""
+    both = np.minimum(
+        _late_median(cube, cube["gradient_alignment"].values),
+        _late_median(cube, cube["sam_gradient_alignment"].values),
+    )
+    if "density_size" not in cube:
+        return np.full(both.shape, np.nan)
+    return both / chance_alignment(np.nanmax(cube["density_size"].values, initial=0) or np.nan)
+
+
+@statistic(
+    "alignment_gain", "late median of sam_gradient_alignment less that of gradient_alignment"
+)
+def alignment_gain(cube: xr.Dataset) -> np.ndarray:
+    """Return how much more the SAM gradient aligns with the principal direction."""
+    return _late_median(cube, cube["sam_gradient_alignment"].values) - _late_median(
+        cube, cube["gradient_alignment"].values
+    )
+
+
+@statistic(
+    "alignment_over_smaller_eta",
+    "late median of the alignment less its median over the lower half of η at the same ρ, for the "
+    "gradient or the SAM gradient, whichever gives less",
+)
+def alignment_over_smaller_eta(cube: xr.Dataset) -> np.ndarray:
+    """Return how much more both gradients align with the principal direction than at smaller eta.
+
+    NaN with one eta alone.
+    """
+    gains = []
+    for name in ("gradient_alignment", "sam_gradient_alignment"):
+        aligned = _late_median(cube, cube[name].values)
+        aligned = np.where(cube["status"].values == COMPLETED, aligned, np.nan)
+        smaller = aligned[: cube.sizes["eta"] // 2]
+        gains.append(aligned - _median(np.moveaxis(smaller, 0, -1), np.True_, fewest=1))
+    return np.minimum(*gains)
+
+
+@statistic(
+    "negative_curvature",
+    "median of -λ_min ρ/‖g‖ over the checks after the first quarter of the steps",
+)
+def negative_curvature(cube: xr.Dataset) -> np.ndarray:
+    """Return how near the most negative eigenvalue is to Proposition 3's bound: 1 is at it."""
+    return _median(negative_curvature_ratio(cube), late(cube, EARLY))
+
+
+@statistic(
+    "negative_curvature_allowed",
+    "share of the checks after the first quarter of the steps with -λ_min ρ/‖g‖ at most 1",
+)
+def negative_curvature_allowed(cube: xr.Dataset) -> np.ndarray:
+    """Return at what share of checks no eigenvalue is below Proposition 3's bound, from 0 to 1."""
+    ratio = negative_curvature_ratio(cube)
+    return _share(ratio <= 1, late(cube, EARLY) & ~np.isnan(ratio))
+
+
+def _kept(cube: xr.Dataset, name: str) -> np.ndarray:
+    """Return a variable's median over the last quarter of the steps over that of the first."""
+    values = cube[name].values
+    first = _median(values, ~late(cube, EARLY), fewest=1)
+    return _median(values, late(cube, 1 - EARLY), fewest=1) / first
+
+
+def _of_gd(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
+    """Return the values of rho = 0 in place of those of every rho; NaN without such runs."""
+    (zero,) = np.flatnonzero(cube["rho"].values == 0)[:1].tolist() or (None,)
+    if zero is None:
+        return np.full(values.shape, np.nan)
+    return np.broadcast_to(values[:, zero : zero + 1], values.shape)
+
+
+def _first_crossing(step: np.ndarray, loss: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Return the step at which the loss is first at a level; (eta, rho, seed).
+
+    Between checks the loss is taken to be linear.
+
+    The step is infinite where the loss stays above, NaN where the level (eta, rho, seed, 1) is.
+    """
+    below = loss <= level
+    index = np.argmax(below, axis=-1)[..., None]
+
+    def at(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values, where, axis=-1)[..., 0]
+
+    before = np.maximum(index - 1, 0)
+    fall = at(loss, before) - at(loss, index)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(fall > 0, (at(loss, before) - level[..., 0]) / fall, 1.0)
+    crossing = at(step, before) + np.clip(share, 0, 1) * (at(step, index) - at(step, before))
+    crossing = np.where(below.any(axis=-1), crossing, np.inf)
+    return np.where(np.isnan(level[..., 0]), np.nan, crossing)
+
+
+def _share_near(cube: xr.Dataset, width: float) -> np.ndarray:
+    """Return the share of the late checks within a relative width of the edge."""
+    return _share(np.abs(ratio_to_edge(cube) - 1) <= width, late(cube))
+
+
+def _share(found: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return the share of the chosen checks, NaN where these are fewer than :data:`FEWEST`."""
+    count = chosen.sum(axis=-1)
+    return np.where(count >= FEWEST, (chosen & found).sum(axis=-1) / np.maximum(count, 1), np.nan)
+
+
+def _late_median(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
+    """Return the median over the late checks; NaN where there are fewer than :data:`FEWEST`."""
+    return _median(values, late(cube))
+
+
+def _median(values: np.ndarray, chosen: np.ndarray, fewest: int = FEWEST) -> np.ndarray:
+    """Return the median of the chosen checks that are not NaN, NaN where these are too few."""
+    kept = np.where(chosen, values, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of runs without any
+        medians = (
+            np.nanmedian(kept, axis=-1) if kept.shape[-1] else np.full(kept.shape[:-1], np.nan)
+        )
+    return np.where(np.isfinite(kept).sum(axis=-1) >= fewest, medians, np.nan)

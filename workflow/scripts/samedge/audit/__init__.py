@@ -1,0 +1,1 @@
+"""Runs measured again in float64."""

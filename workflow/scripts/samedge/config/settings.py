@@ -1,0 +1,297 @@
+"""Frozen settings: everything that determines a run, and the grid of runs of an experiment.
+
+Learning rates and radii are kept as the decimal strings that the configuration holds, so that a
+file name, a coordinate and a number printed in a figure are spelled alike.
+"""
+
+import dataclasses
+import itertools
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+# Runs that train at once where neither the configuration nor a CPU says otherwise.
+MOST_TOGETHER = 8
+
+
+# The numbers of float32 that are not zero and keep all their digits.
+LEAST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+
+
+def float32_problem(value: int | float, zero: bool) -> str | None:
+    """Return what is wrong with a number that runs take as float32, None if nothing is.
+
+    ``zero`` says whether it may be zero.
+    """
+    if LEAST_FLOAT32 <= value <= LARGEST_FLOAT32 or (zero and value == 0):
+        return None
+    return (
+        f"{Decimal(str(value)):.6g} is beyond the numbers of float32, in which runs are trained; "
+        f"give {'0 or one' if zero else 'one'} from {LEAST_FLOAT32:.3g} to {LARGEST_FLOAT32:.2g}"
+    )
+
+
+def decimal_string(value: int | float | str) -> str:
+    """Spell a number of the configuration as a plain decimal: ``"1e-3"`` becomes ``"0.001"``."""
+    number = Decimal(str(value))
+    # Zero has a sign in both types, which would end up in file names.
+    return format(number if number else abs(number), "f")
+
+
+def least_vectors(eigenvalues: int) -> int:
+    """Return the smallest ``max_vectors``: twice the wanted pairs and ends, and 16 to explore."""
+    return 2 * eigenvalues + 2 + 16
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """Which data set, and how much of it: images, or characters of text (None: all)."""
+
+    name: str
+    train_examples: int | None
+    test_examples: int | None
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model, and the keyword arguments of its function in the registry."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Which loss, by its name in the registry."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """Which update rule, and the epsilon added to the gradient norm that it divides by."""
+
+    name: str
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class BudgetSettings:
+    """When training ends: after so many steps or hours of training time, whichever is first."""
+
+    steps: int | None
+    hours: float | None
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """When to measure: ``count`` checks, evenly or geometrically spaced, or every ``minutes``."""
+
+    spacing: str
+    count: int | None
+    minutes: float | None
+
+
+@dataclass(frozen=True)
+class CurvatureSettings:
+    """How many eigenvalues, the residual over the operator norm to reach, the caps on products
+    of a check and on vectors that the solver keeps, and the probability of a larger eigenvalue
+    still unseen that is put up with."""
+
+    eigenvalues: int
+    tolerance: float
+    max_products: int
+    max_vectors: int
+    overlook: float
+
+
+@dataclass(frozen=True)
+class DensitySettings:
+    """At which shares of the budget the spectral density is estimated, and with what effort."""
+
+    at: tuple[float, ...]
+    probes: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """At which shares of the budget the parameters are kept, to be audited in float64."""
+
+    at: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DivergenceSettings:
+    """Diverged: a loss above ``loss_factor`` times the first one at ``checks`` checks in a row."""
+
+    loss_factor: float
+    checks: int
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a task is trained and measured, the same for every run of its grid."""
+
+    kind: str
+    dataset: DatasetSettings
+    model: ModelSettings
+    loss: LossSettings
+    update: UpdateSettings
+    batch_size: int | None
+    microbatch: int | None
+    budget: BudgetSettings
+    checks: CheckSettings
+
+
+@dataclass(frozen=True)
+class TaskSettings(TrainingSettings):
+    """One task of the configuration with its grid of learning rates and radii."""
+
+    eta: tuple[str, ...]
+    rho: tuple[str, ...]
+    figure_rho: str
+
+
+@dataclass(frozen=True)
+class RunSettings(TrainingSettings):
+    """Everything that determines one training run (but for the machine)."""
+
+    task: str
+    eta: str
+    rho: str
+    seed: int
+    source: str
+    curvature: CurvatureSettings
+    density: DensitySettings
+    audit: AuditSettings
+    divergence: DivergenceSettings
+    precision: str
+
+    @property
+    def name(self) -> str:
+        """The run's name within its task, as in its file name: ``eta0.3_rho0.1_seed0``."""
+        return f"eta{self.eta}_rho{self.rho}_seed{self.seed}"
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text: equal settings give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunSettings":
+        """Read what :meth:`to_json` wrote; any other text raises :class:`ValueError`."""
+        return build(cls, json.loads(text))
+
+
+@dataclass(frozen=True)
+class FigureSettings:
+    """How figures are drawn: the quantity on x, ``training_time`` (s) or ``step``."""
+
+    time_axis: str
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """How far apart a run's checkpoints are: in minutes of the job's time, in steps, or both."""
+
+    minutes: float | None
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class TogetherSettings:
+    """Along which axes one job has all runs of its task, and how many of them train at once.
+
+    ``axes`` are some of ``seed``, ``eta`` and ``rho``; with none, every run is a job of its own.
+    ``most`` is None where the device decides: :data:`MOST_TOGETHER`, on a CPU 1.
+    """
+
+    axes: tuple[str, ...]
+    most: int | None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A validated configuration."""
+
+    name: str
+    source: str
+    seeds: tuple[int, ...]
+    device: str
+    precision: str
+    compilation_cache: str | None
+    jobs_per_gpu: int
+    together: TogetherSettings
+    checkpoints: CheckpointSettings
+    curvature: CurvatureSettings
+    density: DensitySettings
+    audit: AuditSettings
+    divergence: DivergenceSettings
+    figures: FigureSettings
+    tasks: Mapping[str, TaskSettings]
+    container: str | None = None
+
+    def run(self, task: str, eta: str, rho: str, seed: int) -> RunSettings:
+        """Return one run of a task; its learning rate, radius and seed may lie off the grid."""
+        settings = self.tasks[task]
+        shared = {f.name: getattr(settings, f.name) for f in dataclasses.fields(TrainingSettings)}
+        return RunSettings(
+            task=task,
+            eta=eta,
+            rho=rho,
+            seed=seed,
+            source=self.source,
+            curvature=self.curvature,
+            density=self.density,
+            audit=self.audit,
+            divergence=self.divergence,
+            precision=self.precision,
+            **shared,
+        )
+
+    def at_once(self, runs: int) -> int:
+        """Return how many of a job's runs may train at once, on a GPU unless ``device`` is cpu."""
+        most = self.together.most or (1 if self.device == "cpu" else MOST_TOGETHER)
+        return min(runs, most)
+
+    def runs(self, task: str) -> list[RunSettings]:
+        """Return the runs of a task: every learning rate, radius and seed of its grid."""
+        settings = self.tasks[task]
+        grid = itertools.product(settings.eta, settings.rho, self.seeds)
+        return [self.run(task, eta, rho, seed) for eta, rho, seed in grid]
+
+
+def build(cls: type, values: Mapping[str, Any]) -> Any:
+    """Build a settings class, and those nested in it, from plain mappings.
+
+    Raises
+    ------
+    ValueError
+        For something that is no mapping, or keys that are missing or not known. The values
+        themselves are not checked: :func:`samedge.config.experiment.validate` does that.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{cls.__name__} needs keys and values, found {values!r}")
+    hints = typing.get_type_hints(cls)
+    for fault, names in (
+        ("lacks", hints.keys() - values),
+        ("does not know", values.keys() - hints),
+    ):
+        if names:
+            raise ValueError(f"{cls.__name__} {fault} {', '.join(sorted(names))}")
+    return cls(**{name: _convert(hints[name], value) for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value)
+    if typing.get_origin(hint) is tuple:
+        return tuple(_convert(typing.get_args(hint)[0], item) for item in value)
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    # YAML writes a whole number without a point where a float is meant; one spelling in the record.
+    return float(value) if hint is float and value is not None else value

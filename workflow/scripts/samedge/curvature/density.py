@@ -1,0 +1,229 @@
+"""The density of the whole Hessian spectrum, by stochastic Lanczos quadrature.
+
+Sources: Ubaru, Chen and Saad (2017), "Fast estimation of tr(f(A)) via stochastic Lanczos
+quadrature"; Ghorbani, Krishnan and Xiao (2019), "An investigation into neural net optimization
+via Hessian eigenvalue density". What is made of the result, without JAX, is in
+:mod:`samedge.curvature.krylov.quadrature`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from samedge.curvature import arguments
+from samedge.curvature.krylov import basis
+from samedge.curvature.krylov.quadrature import Estimate, moment
+from samedge.curvature.products import Loss, explained_derivatives
+from samedge.curvature.scaling import OperatorScale, norm, unit
+
+ACCURACY = 1e-3  # of the largest node, to which a Hessian near the smallest number must be known
+
+
+class SpectralDensity(NamedTuple):
+    """A density of states as quadrature rules, one for each probe.
+
+    Attributes
+    ----------
+    nodes
+        Eigenvalues, float64 of shape ``(probes, steps)``, ascending; NaN beyond the last of a
+        probe whose Krylov space is smaller.
+    weights
+        Shares of the spectrum, same shape and padding; those of a probe add up to 1.
+    mean, mean_square
+        Estimates of trace(H)/n and trace(H²)/n with their standard errors over the probes.
+    size
+        n, the number of parameters.
+    hvp_count
+        Hessian-vector products of the probes, without those that found the Hessian's scale.
+    """
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    mean: Estimate
+    mean_square: Estimate
+    size: int
+    hvp_count: int
+
+
+class _Chain(NamedTuple):
+    """A Lanczos recurrence in progress."""
+
+    vectors: jax.Array  # (steps, n), filled up to ``multiplied`` + 1
+    diagonal: jax.Array  # (steps,)
+    couplings: jax.Array  # (steps,), of each vector with the next
+    multiplied: jax.Array  # vectors multiplied so far
+    scale: jax.Array  # the norm of the longest product so far
+    invariant: jax.Array  # whether the vectors span an invariant space
+
+
+@explained_derivatives()
+def spectral_density(
+    loss: Loss,
+    params: Any,
+    data: tuple[Any, ...],
+    probes: int = 10,
+    steps: int = 80,
+    *,
+    key: jax.Array,
+    microbatch: int | None = None,
+    pure: bool = False,
+    pause: Callable[[], None] = lambda: None,
+) -> SpectralDensity:
+    """Estimate the spectral density of the Hessian of ``loss(params, *data)``.
+
+    The probes are uniform on the sphere, so that estimates vary with the spectrum alone and not
+    with how parameters happen to be laid out: v^T A v has the variance 2/(n + 2) times the
+    variance of the eigenvalues of A. (With random signs a coordinate that is an eigenvector has no
+    error at all, and an eigenvector of two coordinates is missed by every second probe.) From
+    each probe Lanczos runs with full reorthogonalisation; the Gauss rule of its tridiagonal
+    matrix is the measure of that probe.
+
+    Parameters
+    ----------
+    loss, params, data, pure
+        As in :func:`samedge.curvature.eigenpairs.top_eigenpairs`.
+    probes
+        Number of random vectors. One at a time is worked on.
+    steps
+        Hessian-vector products of each probe, and vectors of parameters that have to be kept in
+        memory. Where a Krylov space is invariant after fewer, it is exact, and ends there.
+    key
+        Decides the probes.
+    microbatch
+        Examples of the data that a product takes at a time; see
+        :func:`samedge.curvature.products.hessian_vector_product`.
+    pause
+        Called before every product; what it raises ends the estimate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that are not as described, each with what is wrong where.
+    FloatingPointError
+        If a Hessian-vector product is not finite, or the Hessian so small that what its type
+        takes for zero may count.
+    """
+    arguments.require_untraced("spectral_density", params, data, key)
+    arguments.require(loss, params, data, microbatch)
+    arguments.require_key(key)
+    arguments.require_whole("probes", probes, 1)
+    arguments.require_whole("steps", steps, 1)
+    flat = basis.flat_shape(params)
+    size, length = flat.size, min(steps, flat.size)
+    nodes, weights = np.full((2, probes, steps), np.nan)
+    hessian = basis.Hessian(loss, params, tuple(data), microbatch, pure)
+    scale = OperatorScale(flat.dtype)
+    spent, largest = 0, 0.0
+    for probe, probe_key in enumerate(jax.random.split(key, probes)):
+        tridiagonalise = partial(_tridiagonalise, params, length, probe_key, pause)
+        chain = tridiagonalise(hessian.times(scale.factors))
+        while scale.changed_by(float(chain.scale)):
+            chain = tridiagonalise(hessian.times(scale.factors))
+        if not np.isfinite(float(chain.scale)):
+            raise FloatingPointError("a Hessian-vector product is not finite")
+        found = int(chain.multiplied)
+        spent += found
+        multiples, weights[probe, :found] = _gauss_rule(
+            np.asarray(chain.diagonal, np.float64)[:found],
+            np.asarray(chain.couplings, np.float64)[: found - 1],
+        )
+        nodes[probe, :found] = scale.original(multiples)
+        largest = max(largest, float(np.abs(nodes[probe, :found]).max()))
+    if not hessian.is_held(largest, ACCURACY, scale.factors):
+        raise FloatingPointError(
+            f"the Hessian is too small for {flat.dtype}, which takes for zero what it may be made "
+            "of; multiply the loss, or use float64"
+        )
+    return SpectralDensity(
+        nodes, weights, moment(nodes, weights, 1), moment(nodes, weights, 2), size, spent
+    )
+
+
+def _gauss_rule(diagonal: np.ndarray, couplings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights of a tridiagonal matrix (Golub and Welsch 1969), on the host."""
+    matrix = np.diag(diagonal) + np.diag(couplings, -1)
+    nodes, states = np.linalg.eigh(matrix, UPLO="L")
+    return nodes, states[0] ** 2
+
+
+def _tridiagonalise(
+    params: Any, steps: int, key: jax.Array, pause: Callable[[], None], hessian: Any
+) -> _Chain:
+    """Run Lanczos from a random unit vector until it has taken all steps or is invariant.
+
+    ``hessian`` maps pytrees like ``params``. Every step is a dispatch of its own, since a signal
+    is only seen between them. It ends at a product that is not finite. The vectors of the chain
+    that is returned are left out: they are the memory it took.
+    """
+    chain = _started(params, steps, key)
+    while (
+        int(chain.multiplied) < steps
+        and not bool(chain.invariant)
+        and np.isfinite(float(chain.scale))
+    ):
+        pause()
+        chain = _extended(hessian, params, chain, chain.multiplied + 1)
+    return chain._replace(vectors=chain.scale)
+
+
+@partial(jax.jit, static_argnames="steps")
+def _started(params: Any, steps: int, key: jax.Array) -> _Chain:
+    """Return a chain of a random unit vector shaped like ``params``, with room for all steps."""
+    flat, _ = ravel_pytree(params)
+    probe = jax.random.normal(key, flat.shape, flat.dtype)
+    return _Chain(
+        vectors=jnp.zeros((steps, flat.size), flat.dtype).at[0].set(unit(probe)),
+        diagonal=jnp.zeros(steps, flat.dtype),
+        couplings=jnp.zeros(steps, flat.dtype),
+        multiplied=jnp.int32(0),
+        scale=jnp.zeros((), flat.dtype),
+        invariant=jnp.bool_(False),
+    )
+
+
+@partial(jax.jit, donate_argnames="chain")
+def _extended(hessian: Any, params: Any, chain: _Chain, until: jax.Array) -> _Chain:
+    """Take Lanczos steps until so many products are made, or the vectors span what is invariant.
+
+    ``hessian`` maps pytrees like ``params``.
+    """
+    flat, unravel = ravel_pytree(params)
+
+    def unfinished(chain: _Chain) -> jax.Array:
+        return (chain.multiplied < until) & ~chain.invariant & jnp.isfinite(chain.scale)
+
+    def step(chain: _Chain) -> _Chain:
+        number = chain.multiplied
+        vector = chain.vectors[number]
+        product, _ = ravel_pytree(hessian(unravel(vector)))
+        scale = jnp.maximum(chain.scale, norm(product))
+        value = vector @ product
+        before = jnp.maximum(number - 1, 0)
+        coupling = jnp.where(number > 0, chain.couplings[before], 0)
+        rest = product - value * vector - coupling * chain.vectors[before]
+        following, length = _outside(chain.vectors, rest)
+        return _Chain(
+            # Past the last row the index is clamped, and the vector overwritten no longer needed.
+            vectors=jax.lax.dynamic_update_index_in_dim(
+                chain.vectors, following, number + 1, axis=0
+            ),
+            diagonal=chain.diagonal.at[number].set(value),
+            couplings=chain.couplings.at[number].set(length),
+            multiplied=number + 1,
+            scale=scale,
+            # What is left of products within the span of the vectors is rounding.
+            invariant=~(length > 4 * jnp.finfo(flat.dtype).eps * scale),
+        )
+
+    return jax.lax.while_loop(unfinished, step, chain)
+
+
+def _outside(vectors: jax.Array, rest: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the part of ``rest`` outside the span of the rows, normalised, and its norm."""
+    following, share = basis.orthogonal(vectors, unit(rest))
+    return following, share * norm(rest)

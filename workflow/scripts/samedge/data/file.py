@@ -1,0 +1,237 @@
+"""The data file that training reads, and what training makes of it: inputs, windows, minibatches.
+
+A data file is a NumPy archive (``.npz``) of a few arrays, their attributes and a SHA-256 checksum
+over both. Equal contents give equal bytes, and a damaged file is noticed when it is read.
+
+Images (attribute ``kind`` = "images"):
+    train_inputs uint8 (n, height, width, channels), train_labels whole numbers (n,) from 0,
+    test_inputs and test_labels alike. The attribute ``classes`` is how many labels there are; in a
+    file without it, ten.
+Text (attribute ``kind`` = "characters"):
+    train_text uint8 (n,), test_text uint8 (m,): ASCII codes from 1 to 127.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from samedge.base.errors import UserError
+from samedge.base.files import whole_file
+
+PIXEL_SCALE = 256
+PADDING = 0
+CLASSES = 10  # of a data file that does not say
+
+Attributes = Mapping[str, str | bool | int]
+
+# The two entries of a data file beside its arrays; arrays may not take these names.
+_ATTRIBUTES = "attributes"
+_CHECKSUM = "checksum"
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What a data file holds.
+
+    Attributes
+    ----------
+    arrays : the arrays by name, as listed at the top of this module
+    attributes : name, kind ("images" or "characters"), source, stand_in, description (one line,
+        for captions) and origin; of images with other than ten classes also classes
+    checksum : SHA-256 (hexadecimal) over arrays and attributes
+    """
+
+    arrays: dict[str, np.ndarray]
+    attributes: dict[str, str | bool | int]
+    checksum: str
+
+
+def checksum(arrays: Mapping[str, np.ndarray], attributes: Attributes) -> str:
+    """Return the SHA-256 (hexadecimal) over names, types, shapes and contents, and attributes."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    digest.update(json.dumps(dict(attributes), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def write_data(path: Path | str, arrays: Mapping[str, np.ndarray], attributes: Attributes) -> str:
+    """Write a data file and return its checksum.
+
+    The file appears whole or not at all, and equal contents give equal bytes.
+    """
+    digest = checksum(arrays, attributes)
+    text = json.dumps(dict(attributes), sort_keys=True)
+    entries = {**arrays, _ATTRIBUTES: np.array(text), _CHECKSUM: np.array(digest)}
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **entries)
+    return digest
+
+
+def read_data(path: Path | str, pause: Callable[[], None] = lambda: None) -> TaskData:
+    """Read a data file and verify its checksum.
+
+    ``pause`` is called between the pieces that are read; what it raises ends the reading.
+
+    Raises
+    ------
+    UserError : if the file is missing, is no data file, or is damaged
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"the data file {path} is missing; the rule prepare_data writes it")
+    remedy = "delete it and let the rule prepare_data write it again"
+    try:
+        with (
+            path.open("rb") as handle,
+            np.load(_Pausing(handle, pause), allow_pickle=False) as file,
+        ):
+            entries = {name: file[name] for name in file.files}
+        attributes = json.loads(str(entries.pop(_ATTRIBUTES)))
+        expected = str(entries.pop(_CHECKSUM))
+    # What a damaged archive makes of its readers: errors of zlib, zipfile, NumPy and JSON.
+    except Exception as error:
+        raise UserError(
+            f"{path} is damaged or is no data file of samedge ({error}); {remedy}"
+        ) from error
+    found = checksum(entries, attributes)
+    if found != expected:
+        raise UserError(
+            f"{path} is damaged: its contents have the SHA-256 {found}, it states {expected}; "
+            f"{remedy}"
+        )
+    return TaskData(entries, attributes, expected)
+
+
+def require_labels(labels: np.ndarray, classes: int, where: str) -> None:
+    """Refuse labels that are no class, by the first of them and its place.
+
+    Raises
+    ------
+    UserError : if a label is not from 0 to ``classes`` - 1
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
+        raise UserError(
+            f"{where}[{wrong[0]}]: the label is {labels[wrong[0]]}, and the {classes} classes have "
+            f"the labels 0 to {classes - 1}; {wrong.size} of {len(labels)} labels are no class"
+        )
+
+
+def number_of_classes(data: TaskData) -> int:
+    """Return how many classes the images of a data file have, every label being one of them.
+
+    Raises
+    ------
+    UserError : as :func:`require_labels`
+    """
+    classes = int(data.attributes.get("classes", CLASSES))
+    for split in ("train", "test"):
+        where = f"data set '{data.attributes['name']}', {split}_labels"
+        require_labels(data.arrays[f"{split}_labels"], classes, where)
+    return classes
+
+
+class _Pausing:
+    """A file to read from, which makes a pause before each piece."""
+
+    def __init__(self, file: BinaryIO, pause: Callable[[], None]) -> None:
+        self._pause, self._read = pause, file.read
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes (all that are left for -1), as the file does."""
+        self._pause()
+        return self._read(size)
+
+
+def image_arrays(data: TaskData, dtype: np.dtype | type = np.float32) -> dict[str, np.ndarray]:
+    """Scale and centre images: pixels / 256 minus the mean training image.
+
+    The mean is over the training images in the file, pixel by pixel, and centres the test images
+    too.
+
+    Returns
+    -------
+    train_inputs, test_inputs : (n, height, width, channels), computed in ``dtype``
+    train_labels, test_labels : int32 (n,)
+    """
+    arrays = data.arrays
+    mean = arrays["train_inputs"].mean(axis=0, dtype=np.float64) / PIXEL_SCALE
+    centred = {}
+    for split in ("train", "test"):
+        pixels = arrays[f"{split}_inputs"].astype(dtype)
+        pixels /= PIXEL_SCALE
+        pixels -= mean.astype(dtype)
+        centred[f"{split}_inputs"] = pixels
+        centred[f"{split}_labels"] = arrays[f"{split}_labels"].astype(np.int32)
+    return centred
+
+
+def character_windows(text: np.ndarray, sequence_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a text into consecutive windows of ``sequence_length + 1`` characters.
+
+    Parameters
+    ----------
+    text : (n,) character codes; 0 is the padding token and does not occur
+    sequence_length : L, the number of characters that the model sees at once
+
+    Returns
+    -------
+    inputs : int32 (windows, L), each window without its last character
+    targets : int32 (windows, L), each window without its first character; the last window is
+        padded with 0
+    """
+    width = sequence_length + 1
+    windows = -(-len(text) // width)
+    padded = np.full(windows * width, PADDING, dtype=np.int32)
+    padded[: len(text)] = text
+    padded = padded.reshape(windows, width)
+    return padded[:, :-1].copy(), padded[:, 1:].copy()
+
+
+@dataclass(frozen=True)
+class Minibatches:
+    """The minibatches of every step of a run, a function of the seed and the step only.
+
+    An epoch is a permutation of the examples cut into ``examples // batch_size`` minibatches; the
+    examples that are left over sit that epoch out.
+    """
+
+    examples: int
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= self.examples:
+            raise UserError(
+                f"batch_size: {self.batch_size} is not between 1 and {self.examples}, the number "
+                "of training examples (images, or windows of text)"
+            )
+
+    @property
+    def per_epoch(self) -> int:
+        """Return the number of minibatches in an epoch."""
+        return self.examples // self.batch_size
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """Return the minibatches of an epoch, int32 (per_epoch, batch_size)."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
+        kept = order[: self.per_epoch * self.batch_size]
+        return kept.reshape(self.per_epoch, self.batch_size).astype(np.int32)
+
+    def indices(self, first_step: int, count: int) -> np.ndarray:
+        """Return the examples of steps ``first_step`` and on, int32 (count, batch_size)."""
+        if count == 0:
+            return np.empty((0, self.batch_size), dtype=np.int32)
+        first_epoch, offset = divmod(first_step, self.per_epoch)
+        last_epoch = (first_step + count - 1) // self.per_epoch
+        epochs = [self.epoch(epoch) for epoch in range(first_epoch, last_epoch + 1)]
+        return np.concatenate(epochs)[offset : offset + count]

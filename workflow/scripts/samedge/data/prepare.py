@@ -1,0 +1,297 @@
+"""The data sets by name, and how each is had from either source.
+
+A data set of your own is one function here, under a new name, and its name in the configuration::
+
+    @DATASETS.register("my_digits")
+    def my_digits(request: Request) -> Examples:
+        return images(..., description="my digits", origin="my scanner")
+
+The function may return more than was asked for: :func:`prepare` cuts and checks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from samedge.base.errors import UserError
+from samedge.base.registry import Registry
+from samedge.data import tfds
+from samedge.data.file import CLASSES, require_labels
+from samedge.data.packages import ARCHIVES, SAMPLE_PACKAGES
+from samedge.data.sets import sample
+
+TEST_LINES = 10_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a data set's function is asked for.
+
+    Attributes
+    ----------
+    name : the data set
+    source : "sample" or "tfds"
+    train_examples, test_examples : how many images or characters are wanted; None means all
+    archive : the package that serves the sample data, on disk
+    """
+
+    name: str
+    source: str
+    train_examples: int | None
+    test_examples: int | None
+    archive: Path | None = None
+
+    def count(self, split: str, available: int) -> int:
+        """Return how many examples of "train" or "test" to use, of those available.
+
+        Raises
+        ------
+        UserError : if fewer are available than asked for, or fewer than one is asked for
+        """
+        asked = getattr(self, f"{split}_examples")
+        where = f"data set '{self.name}' (source: {self.source}), {split}_examples"
+        if available == 0:
+            raise UserError(f"{where}: the data set has none")
+        if asked is None:
+            return available
+        if asked < 1:
+            raise UserError(f"{where}: {asked} is not a positive number, nor null for all")
+        if asked > available:
+            raise UserError(
+                f"{where}: {asked:,} asked for, but only {available:,} are available; ask for at "
+                f"most {available:,}, or null for all"
+            )
+        return asked
+
+    def sample_archive(self) -> Path:
+        """Return the archive of the sample data, or raise :class:`UserError` if none was given."""
+        if self.archive is None:
+            package = SAMPLE_PACKAGES[self.name]
+            raise UserError(
+                f"data set '{self.name}' with source: sample needs --archive, the archive of "
+                f"{ARCHIVES[package].label} that download_sample fetches"
+            )
+        return self.archive
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A data set, whole or in part, before :func:`prepare` cuts it to the request.
+
+    Attributes
+    ----------
+    kind : "images" or "characters"
+    arrays : as listed in :mod:`samedge.data.file`
+    description : what the examples are, to follow "1,000 training images of ..."
+    origin : where they come from
+    stand_in : whether they only stand in for the data set of that name
+    classes : of images, how many labels there are, from 0; None for one more than the largest here
+    """
+
+    kind: str
+    arrays: dict[str, np.ndarray]
+    description: str
+    origin: str
+    stand_in: bool = False
+    classes: int | None = None
+
+
+DATASETS: Registry[Callable[[Request], Examples]] = Registry("data set")
+
+
+def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bool | int]]:
+    """Return a data set's arrays, cut to the request and checked, and its attributes.
+
+    Raises
+    ------
+    UserError : if the data set or source is unknown, the set is too small, arrays do not fit
+        together, a label is no class, or a text holds a character that is not ASCII, or NUL
+    """
+    if request.source not in ("sample", "tfds"):
+        raise UserError(f"unknown source '{request.source}' (known: sample, tfds)")
+    examples = DATASETS[request.name](request)
+    check = {"images": _check_images, "characters": _check_text}[examples.kind]
+    arrays = {}
+    counts = {}
+    for split in ("train", "test"):
+        part = {n: a for n, a in examples.arrays.items() if n.startswith(f"{split}_")}
+        check(request.name, split, part)
+        counts[split] = request.count(split, len(next(iter(part.values()))))
+        arrays |= {name: array[: counts[split]] for name, array in part.items()}
+    classes = _classes(request.name, examples) if examples.kind == "images" else CLASSES
+    return arrays, {
+        "name": request.name,
+        "kind": examples.kind,
+        "source": request.source,
+        "stand_in": examples.stand_in,
+        "description": f"{counts['train']:,} training {examples.kind} of {examples.description}",
+        "origin": examples.origin,
+    } | ({} if classes == CLASSES else {"classes": classes})
+
+
+def images(
+    arrays: dict[str, np.ndarray],
+    *,
+    description: str,
+    origin: str,
+    stand_in: bool = False,
+    classes: int | None = None,
+) -> Examples:
+    """Return images: train_inputs uint8 (n, h, w, c), train_labels (n,), and test alike.
+
+    Labels count from 0. Without ``classes`` there are as many as the largest label says.
+    """
+    return Examples("images", arrays, description, origin, stand_in, classes)
+
+
+def text_by_lines(
+    text: bytes,
+    *,
+    description: str,
+    origin: str,
+    stand_in: bool = False,
+    test_lines: int = TEST_LINES,
+) -> Examples:
+    """Return a text split as in the paper: the last 10,000 lines are the test text."""
+    lines = text.splitlines(keepends=True)
+    parts = {"train_text": lines[:-test_lines], "test_text": lines[-test_lines:]}
+    arrays = {name: np.frombuffer(b"".join(part), np.uint8) for name, part in parts.items()}
+    return Examples("characters", arrays, description, origin, stand_in)
+
+
+@DATASETS.register("mnist")
+def mnist(request: Request) -> Examples:
+    """MNIST: 28x28x1 digits. The sample is a genuine subset of 5,000 images."""
+    if request.source == "sample":
+        origin = ARCHIVES[SAMPLE_PACKAGES["mnist"]].label
+        return images(
+            sample.mnist_images(request.sample_archive()),
+            description=f"the 5,000-image subset of MNIST carried by {origin}",
+            origin=origin,
+            classes=10,
+        )
+    data = tfds.open_splits("mnist", ("train", "test"))
+    arrays = {}
+    for split, source in data.splits.items():
+        # The files are shuffled and hold no index: their order is kept, and only what is asked
+        # for is decoded.
+        examples = data.read(split, request.count(split, len(source)))
+        inputs, labels = tfds.labelled_images(examples)
+        arrays |= {f"{split}_inputs": inputs, f"{split}_labels": labels}
+    return images(
+        arrays,
+        description=f"MNIST ({data.label}, in the order of its files)",
+        origin=data.label,
+        classes=10,
+    )
+
+
+@DATASETS.register("cifar10")
+def cifar10(request: Request) -> Examples:
+    """CIFAR-10: 32x32x3 photographs of ten classes. The sample is a stand-in."""
+    if request.source == "sample":
+        origin = ARCHIVES[SAMPLE_PACKAGES["cifar10"]].label
+        return images(
+            sample.photograph_patches(request.sample_archive()),
+            description=(
+                "a stand-in for CIFAR-10 (32x32 patches of ten photographs carried by "
+                f"{origin}, one class each)"
+            ),
+            origin=origin,
+            stand_in=True,
+            classes=10,
+        )
+    data = tfds.open_splits("cifar10", ("train", "test"))
+    arrays = {}
+    for split, source in data.splits.items():
+        count = request.count(split, len(source))
+        # The id (train_00042) holds the place in the original order, in which "the first 1,000"
+        # is meant.
+        examples = sorted(data.read(split), key=lambda example: example["id"])
+        inputs, labels = tfds.labelled_images(examples[:count])
+        arrays |= {f"{split}_inputs": inputs, f"{split}_labels": labels}
+    return images(
+        arrays,
+        description=f"CIFAR-10 ({data.label}, in the original order)",
+        origin=data.label,
+        classes=10,
+    )
+
+
+@DATASETS.register("tiny_shakespeare")
+def tiny_shakespeare(request: Request) -> Examples:
+    """tiny_shakespeare: 40,000 lines of plays. The sample holds the same plays, from elsewhere."""
+    if request.source == "sample":
+        origin = ARCHIVES[SAMPLE_PACKAGES["tiny_shakespeare"]].label
+        return text_by_lines(
+            sample.shakespeare_text(request.sample_archive()).encode("utf-8"),
+            description=(
+                "a stand-in for tiny_shakespeare (the same plays of Shakespeare, carried by "
+                f"{origin})"
+            ),
+            origin=origin,
+            stand_in=True,
+        )
+    splits = ("train", "validation", "test")
+    data = tfds.open_splits("tiny_shakespeare", splits)
+    # The host cuts by characters; joined it is the original, which the paper cuts by lines.
+    text = b"".join(example["text"] for split in splits for example in data.read(split))
+    return text_by_lines(
+        text,
+        description=f"tiny_shakespeare ({data.label})",
+        origin=data.label,
+    )
+
+
+def _check_images(name: str, split: str, arrays: dict[str, np.ndarray]) -> None:
+    inputs, labels = arrays[f"{split}_inputs"], arrays[f"{split}_labels"]
+    if inputs.dtype != np.uint8 or inputs.ndim != 4:
+        raise UserError(
+            f"data set '{name}', {split}_inputs: expected uint8 (n, height, width, channels), got "
+            f"{inputs.dtype} {inputs.shape}"
+        )
+    if labels.dtype.kind not in "iu" or labels.shape != inputs.shape[:1]:
+        raise UserError(
+            f"data set '{name}', {split}_labels: expected integers ({len(inputs)},), one for each "
+            f"image, got {labels.dtype} {labels.shape}"
+        )
+
+
+def _classes(name: str, examples: Examples) -> int:
+    """Return how many classes there are; refuse labels that are none."""
+    labels = {split: examples.arrays[f"{split}_labels"] for split in ("train", "test")}
+    largest = max(int(part.max()) for part in labels.values())
+    classes = largest + 1 if examples.classes is None else examples.classes
+    for split, part in labels.items():
+        require_labels(part, classes, f"data set '{name}', {split}_labels")
+    return classes
+
+
+def _check_text(name: str, split: str, arrays: dict[str, np.ndarray]) -> None:
+    codes = arrays[f"{split}_text"]
+    wrong = np.flatnonzero((codes == 0) | (codes > 127))
+    if wrong.size == 0:
+        return
+    before = codes[: wrong[0]].tobytes().decode("ascii")
+    line = before.count("\n") + 1
+    column = len(before) - (before.rfind("\n") + 1) + 1
+    raise UserError(
+        f"data set '{name}', {split} text, line {line}, column {column}: "
+        f"{_character(codes[wrong[0] : wrong[0] + 4].tobytes())}; a text holds ASCII characters "
+        "(codes 1 to 127) only, because 0 is the padding token and the vocabulary has 128"
+    )
+
+
+def _character(start: bytes) -> str:
+    """Name the first character of some bytes: UTF-8 if it is, else the byte."""
+    if start[0] == 0:
+        return "NUL (code 0)"
+    for length in range(2, 5):
+        try:
+            character = start[:length].decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        return f"'{character}' (U+{ord(character):04X})"
+    return f"the byte 0x{start[0]:02X}"

@@ -1,0 +1,1 @@
+"""Every run of an experiment on one HTML page. No JAX."""

@@ -1,0 +1,331 @@
+"""Cubes in, page out: an experiment to explore in a browser, as one HTML file without a network.
+
+The page is made of ``explorer.html``, ``explorer.css`` and the ``explorer*.js`` beside this module,
+with plotly.js and the data of every run written into it. Numbers keep :data:`DIGITS` significant
+digits; what is not a finite number is null, and a number of steps without end is :data:`NEVER`. Of
+an experiment of very many runs the page has some of the checks of each, see :data:`MOST_NUMBERS`.
+"""
+
+import html
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import plotly.offline
+import xarray as xr
+
+from samedge.analysis.statistics import BOUNDED, LATE, STATISTICS
+from samedge.base.errors import UserError
+from samedge.figures import panels, paper
+from samedge.records import files, schema
+from samedge.records.cubes import ending
+from samedge.records.schema import VARIABLES
+
+HERE = Path(__file__).parent
+SCRIPTS = ("explorer_map.js", "explorer_panels.js", "explorer.js")
+DIGITS = 5
+NEVER = "never"
+#: The statistics that the edge map offers, by the name that its list shows for them.
+MAPPED = {
+    "edge_ratio": "|λ₁| / edge",
+    "share_within_25": "share at the edge",
+    "first_at_edge": "first step at the edge",
+    "final_loss": "final training loss",
+    "negative_curvature": "−λ_min ρ/‖g‖",
+}
+#: What the page has of every check, in the order of its tables, before what is computed from them
+#: (BOUNDED); of PER_RANK a list for each rank.
+PER_CHECK = (
+    "step",
+    "training_time",
+    "training_loss",
+    "gradient_norm",
+    "sam_gradient_norm",
+    "sam_edge",
+    "largest_eigenvalue",
+    "smallest_eigenvalue",
+    "gradient_alignment",
+    "sam_gradient_alignment",
+    "hessian_vector_products",
+)
+PER_RANK = ("eigenvalue", "eigenvalue_residual", "eigenvalue_converged")
+#: Measured numbers that a page has at most, so that browsers open it; each takes some eight
+#: characters. Of more, every run keeps checks from its first to its last, two or more.
+MOST_NUMBERS = 5_000_000
+#: Matplotlib's dashes and markers in the words of plotly.js.
+DASHES = {
+    "-": "solid",
+    panels.SAM_EDGE["linestyle"]: "6px,6px",
+    panels.GD_EDGE["linestyle"]: "0px,6px,6px,0px",  # begins with a gap: the other's dashes
+    panels.SECOND["linestyle"]: "9px,3px",
+}
+MARKERS = {"o": "circle", "s": "square", "^": "triangle-up"}
+
+
+def page(cubes: Iterable[xr.Dataset]) -> str:
+    """Return the page that shows every run of these cubes, one cube a task.
+
+    The same cubes give the same text.
+
+    Raises
+    ------
+    UserError
+        If a cube has no runs.
+    """
+    cubes = list(cubes)
+    room = MOST_NUMBERS // max(1, sum(cube["status"].size for cube in cubes))
+    tasks = [task_data(cube, room) for cube in cubes]
+    data = {
+        "tasks": tasks,
+        "statistics": {
+            name: {"label": label, "definition": STATISTICS[name].definition}
+            for name, label in MAPPED.items()
+        },
+        "definitions": _definitions(tasks),
+        "styles": _styles(),
+        "never": NEVER,
+        "transient": panels.TRANSIENT,
+    }
+    parts = {
+        "title": html.escape("Explorer: " + ", ".join(task["name"] for task in tasks)),
+        "style": _text("explorer.css"),
+        "data": embedded(data),
+        "plotly": plotly.offline.get_plotlyjs(),
+        "script": "\n".join(_text(name) for name in SCRIPTS),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _text("explorer.html"))
+
+
+def embedded(data: object) -> str:
+    """Return data as JSON in which nothing can end the script element that it stands in."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
+    """Return what the page has of a task: its grid, its settings, its edge map and every run.
+
+    Of the checks of a run it has so many that there are at most ``room`` numbers, or two checks.
+    """
+    settings = files.settings_of(cube)
+    if not cube["status"].size:
+        raise UserError(
+            f"the cube of '{settings['task']}' has no runs; give the one with diverged runs in it"
+        )
+    statistics = {name: _statistic(cube, name) for name in MAPPED}
+    time = panels.time_axis(cube, "training_time")
+    note = paper.footnote(cube).removeprefix("Data: ")
+    numbers = len(PER_CHECK) + len(BOUNDED) + len(PER_RANK) * cube.sizes["rank"]
+    shown = max(2, room // numbers)
+    facts = _facts(cube, settings, note)
+    if shown < cube.sizes["check"]:
+        facts.append(["Checks", f"{shown} of {cube.sizes['check']:,} of a run are shown"])
+    # Looked up once: of a dataset with thousands of runs that takes longer than all the rest.
+    arrays = {
+        name: cube[name].values
+        for name in ("status", "end_step", *PER_CHECK, *PER_RANK, *schema.TEST_METRICS)
+        if name in cube
+    } | {name: compute(cube) for name, compute in BOUNDED.items()}
+    return {
+        "name": settings["task"],
+        "eta": [str(label) for label in cube["eta_label"].values],
+        "rho": [str(label) for label in cube["rho_label"].values],
+        "seed": [int(seed) for seed in cube["seed"].values],
+        "gd_edge": rounded(cube["gd_edge"].values),
+        "gd": "GD" if settings["batch_size"] is None else "SGD",
+        "time": {"factor": time.factor, "label": time.label},
+        "tests": {
+            metric: VARIABLES[metric].long_name for metric in schema.TEST_METRICS if metric in cube
+        },
+        "stand_in": note if int(cube.attrs["data_stand_in"]) else "",
+        "facts": facts,
+        "settings": [list(leaf) for leaf in _leaves(settings)],
+        "map": {name: edge_map(values) for name, values in statistics.items()},
+        "runs": [
+            [
+                [
+                    _run(arrays, statistics, (eta, rho, seed), shown)
+                    | {"ending": ending(cube, eta, rho, seed)}
+                    for seed in range(cube.sizes["seed"])
+                ]
+                for rho in range(cube.sizes["rho"])
+            ]
+            for eta in range(cube.sizes["eta"])
+        ],
+    }
+
+
+def edge_map(values: np.ndarray) -> list[list[float | str | None]]:
+    """Return the medians over seeds of a statistic (eta, rho, seed), of those that have one."""
+
+    def median(seeds: np.ndarray) -> float:
+        known = seeds[~np.isnan(seeds)]
+        return np.median(known) if known.size else math.nan
+
+    return [[rounded(median(seeds), NEVER) for seeds in row] for row in values]
+
+
+def rounded(value: object, infinite: str | None = None) -> object:
+    """Return a number, or nested arrays of numbers, for JSON."""
+    if isinstance(value, np.ndarray):
+        return [rounded(item, infinite) for item in value]
+    number = float(value)
+    if not math.isfinite(number):
+        return infinite if math.isinf(number) else None
+    # Counts stay exact, however many digits they have.
+    return int(number) if number.is_integer() else float(f"{number:.{DIGITS}g}")
+
+
+def _statistic(cube: xr.Dataset, name: str) -> np.ndarray:
+    """Return a statistic of every run; a cube without any eigenvalue has none."""
+    if not cube.sizes["rank"]:
+        return np.full(cube["status"].shape, math.nan)
+    # A loss that has overflowed, or a gradient of zero, is no reason to warn the reader.
+    with np.errstate(all="ignore"):
+        return STATISTICS[name].compute(cube)
+
+
+def _run(
+    arrays: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray],
+    index: tuple[int, int, int],
+    shown: int,
+) -> dict:
+    """Return one run: its statistics, and what was measured at so many of its checks at most."""
+    measured = np.flatnonzero(np.isfinite(arrays["step"][index]))
+    count = len(measured)
+    if count > shown:
+        measured = measured[np.linspace(0, count - 1, shown).round().astype(int)]
+    names = {number: name for name, number in schema.STATUS.items()}
+    return {
+        "status": names[int(arrays["status"][index])],
+        "end_step": rounded(arrays["end_step"][index]),
+        "measured": count,
+        "tests": {
+            metric: rounded(arrays[metric][index])
+            for metric in schema.TEST_METRICS
+            if metric in arrays
+        },
+        "statistics": {name: rounded(values[index], NEVER) for name, values in statistics.items()},
+        "checks": {
+            **{name: rounded(arrays[name][index][measured]) for name in (*PER_CHECK, *BOUNDED)},
+            **{name: rounded(arrays[name][index][measured].T) for name in PER_RANK},
+        },
+    }
+
+
+def _facts(cube: xr.Dataset, settings: Mapping, note: str) -> list[list[str]]:
+    """Return what tells a task from others, as pairs of a name and a text."""
+    batch, budget, dataset = settings["batch_size"], settings["budget"], settings["dataset"]
+    found = {
+        "Data": note,
+        "Source": str(cube.attrs["data_source"]),
+        "Examples": ", ".join(
+            f"{split} {'all' if count is None else f'{count:,}'}"
+            for split, count in (
+                ("training", dataset["train_examples"]),
+                ("test", dataset["test_examples"]),
+            )
+        ),
+        "Model": _component(settings["model"]),
+        "Loss": _component(settings["loss"]),
+        "Batch": "full batch" if batch is None else f"minibatches of {batch:,}",
+        "Budget": ", ".join(
+            f"{budget[unit]:,} {unit}" for unit in ("steps", "hours") if budget[unit] is not None
+        ),
+        "Device": str(cube.attrs["device"]),
+        "Revision": str(cube.attrs["git_commit"]),
+        "Left out": str(cube.attrs.get("removed_runs", "")),
+        "Missing": str(cube.attrs.get("missing_runs", "")),
+    }
+    sizes = cube["density_size"].values if "density_size" in cube else np.empty(0)
+    if np.isfinite(sizes).any():
+        found["Model"] += f", {int(np.nanmax(sizes)):,} parameters"
+    return [[name, text] for name, text in found.items() if text]
+
+
+def _component(chosen: Mapping) -> str:
+    """Return a named part of the settings in words: its name, and its own settings."""
+    inner = [
+        f"{key.removeprefix('settings.').replace('_', ' ')} {value}"
+        for key, value in _leaves(chosen, leave=("name",))
+    ]
+    return chosen["name"] + (f" ({', '.join(inner)})" if inner else "")
+
+
+def _leaves(
+    settings: Mapping, prefix: str = "", leave: tuple[str, ...] = ("task", "eta", "rho", "seed")
+) -> Iterator[tuple[str, str]]:
+    """Yield every setting that is not itself a group, by its dotted key, as in the configuration.
+
+    What is in ``leave`` is left out; by default that is what the page shows as the grid.
+    """
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.", ())
+        elif key not in leave:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+
+
+def _definitions(tasks: Iterable[Mapping]) -> list[list[str]]:
+    """Return what the page's words and signs mean, and their units."""
+    entries = [
+        ["λ₁, λ₂, …", "eigenvalue"],
+        ["SAM edge", "sam_edge"],
+        ["2/η", "gd_edge"],
+        ["training loss", "training_loss"],
+        ["alignment of the gradient", "gradient_alignment"],
+        ["alignment of the SAM gradient", "sam_gradient_alignment"],
+        ["step", "step"],
+        ["training time", "training_time"],
+    ]
+    metrics = dict.fromkeys(metric for task in tasks for metric in task["tests"])
+    entries += [[metric.replace("_", " "), metric] for metric in metrics]
+    found = [[words, _meaning(VARIABLES[name])] for words, name in entries]
+    found += [
+        ["edge", "the SAM edge, which is 2/η at ρ = 0"],
+        ["λ_max, λ_min", "algebraically largest and smallest Hessian eigenvalue"],
+        [
+            "bounds of Proposition 3",
+            "where λ_max / SAM edge and −λ_min ρ/‖g‖ are both below 1, a step of SAM lowers the "
+            "loss of the quadratic with the same gradient and Hessian",
+        ],
+        ["‖g‖", VARIABLES["gradient_norm"].long_name],
+        ["late checks", f"those after the first {LATE:.0%} of a run's steps"],
+    ]
+    return found + [[name, STATISTICS[name].definition] for name in MAPPED]
+
+
+def _meaning(variable: schema.Variable) -> str:
+    """Return what a variable is, with its unit where it has one."""
+    unit = "" if variable.units in ("", "1") else f" ({variable.units})"
+    return variable.long_name + unit
+
+
+def _styles() -> dict:
+    """Return the colours, dashes and markers of the figures, for plotly.js."""
+    ranks = ({"color": c, "linestyle": dash, "marker": m} for c, dash, m in panels.RANK_STYLES)
+    return {
+        "ranks": [_style(rank) for rank in ranks],
+        "sam_edge": _style(panels.SAM_EDGE),
+        "gd_edge": _style(panels.GD_EDGE),
+        "training_loss": _style(panels.FIRST),
+        **{name: _style(style) for name, _, style in (*panels.ALIGNMENTS, *panels.BOUNDS)},
+    }
+
+
+def _style(style: Mapping) -> dict:
+    return {
+        "color": style["color"],
+        "dash": DASHES[style["linestyle"]],
+        "marker": MARKERS.get(style.get("marker")),
+    }
+
+
+def _text(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Pictures of cubes. No JAX."""

@@ -1,0 +1,133 @@
+"""The verdicts on the paper's claims on one page: claims by tasks, effects printed."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from samedge.analysis.claims import Claim
+from samedge.analysis.verdicts import FAILS, FORMULA, HOLDS, MIXED, NOT_TESTABLE, Judged
+from samedge.figures import paper
+
+#: Fill and sign of each verdict; the sign says it without colour.
+LOOKS = {
+    HOLDS: ("#9fd8c3", "✓"),
+    MIXED: ("#f6df9a", "~"),
+    FAILS: ("#f2b59b", "✗"),
+    NOT_TESTABLE: ("#e4e4e4", "?"),
+}
+WRAP = 80  # characters of a claim per line
+ROW, WORDING, COLUMN, HEAD, FOOT = 0.46, 3.9, 1.25, 0.62, 0.62  # inches
+
+
+def draw(judged: Sequence[Judged], tasks: Sequence[str]) -> Figure:
+    """Return the page of verdicts.
+
+    Parameters
+    ----------
+    judged
+        Every claim for every task that it is made for, claim by claim.
+    tasks
+        The experiment's tasks; the columns, with those of the paper that it lacks.
+    """
+    claims = list({one.claim.name: one.claim for one in judged}.values())
+    columns = list(dict.fromkeys([*tasks, *(one.task for one in judged)]))
+    columns = [task for task in columns if any(one.task == task for one in judged)]
+    cells = {(one.claim.name, one.task): one for one in judged}
+    width = WORDING + COLUMN * len(columns)
+    height = HEAD + ROW * len(claims) + FOOT
+    with matplotlib.style.context(paper.STYLE):
+        figure = Figure(figsize=(width, height), layout="none")
+        ax = figure.add_axes((0, 0, 1, 1))
+        ax.set(xlim=(0, width), ylim=(height, 0))
+        ax.set_axis_off()
+        ax.text(0.08, 0.2, "The paper's claims, judged", fontsize="large", va="center")
+        for number, task in enumerate(columns):
+            x = WORDING + COLUMN * (number + 0.5)
+            ax.text(x, HEAD - 0.14, task, ha="center", va="center", fontweight="bold")
+        for row, claim in enumerate(claims):
+            y = HEAD + ROW * row
+            _wording(ax, claim, y)
+            for number, task in enumerate(columns):
+                if (claim.name, task) in cells:
+                    _cell(ax, WORDING + COLUMN * number, y, cells[claim.name, task])
+        _legend(ax, height - FOOT + 0.2, judged)
+        return figure
+
+
+def _wording(ax: Axes, claim: Claim, y: float) -> None:
+    """Write a claim, where the paper makes it, and what the number has to be."""
+    where = f"Section {claim.section}"
+    if claim.figures:
+        where += f", Figure{'s' * (len(claim.figures) > 1)} {', '.join(map(str, claim.figures))}"
+    lines = textwrap.wrap(claim.claim, WRAP)
+    ax.axhline(y, color="0.88", linewidth=0.6)
+    ax.text(0.08, y + 0.04, "\n".join(lines), va="top", fontsize="small", linespacing=1.05)
+    ax.text(
+        0.08,
+        y + ROW - 0.04,
+        f"{where}. Holds for {claim.effect} {claim.range}",
+        va="bottom",
+        fontsize="x-small",
+        color="0.4",
+    )
+
+
+def _cell(ax: Axes, x: float, y: float, judged: Judged) -> None:
+    """Draw the verdict of one claim for one task: colour, sign, effect, and range over seeds."""
+    fill, sign = LOOKS[judged.verdict]
+    ax.add_patch(
+        Rectangle((x + 0.03, y + 0.03), COLUMN - 0.06, ROW - 0.06, facecolor=fill, linewidth=0)
+    )
+    middle = x + COLUMN / 2
+    if math.isnan(judged.effect):
+        ax.text(middle, y + ROW / 2, f"{sign} {judged.verdict}", ha="center", va="center")
+        return
+    several = judged.low != judged.high
+    ax.text(
+        middle,
+        y + ROW * (0.33 if several else 0.5),
+        f"{sign} {number(judged.effect)}",
+        ha="center",
+        va="center",
+    )
+    if several:
+        text = f"{number(judged.low)} to {number(judged.high)}"
+        ax.text(middle, y + ROW * 0.74, text, ha="center", va="center", fontsize="x-small")
+
+
+def number(value: float) -> str:
+    """Return a number with three digits, infinity as a sign."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _legend(ax: Axes, y: float, judged: Sequence[Judged]) -> None:
+    """Explain colours and numbers below the table."""
+    x = 0.08
+    for verdict, (fill, sign) in LOOKS.items():
+        ax.add_patch(Rectangle((x, y - 0.09), 0.22, 0.18, facecolor=fill, linewidth=0))
+        ax.text(x + 0.11, y, sign, ha="center", va="center")
+        ax.text(x + 0.28, y, verdict, va="center", fontsize="small")
+        x += 1.25
+    seeds = {len(one.effects) for one in judged if one.task != FORMULA} - {0}
+    text = "Number: the effect of the claim's statistic (see claims.csv for definition and range)"
+    if max(seeds, default=0) > 1:
+        counts = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
+        text += f", median over {counts} seeds, and its range"
+    stand_ins = sorted({one.task for one in judged if one.stand_in})
+    if stand_ins:
+        text += f". Judged on stand-ins for the paper's data: {', '.join(stand_ins)}"
+    ax.text(
+        0.08,
+        y + 0.15,
+        "\n".join(textwrap.wrap(f"{text}.", int(19 * ax.figure.get_figwidth()))),
+        va="top",
+        fontsize="x-small",
+        color="0.35",
+    )

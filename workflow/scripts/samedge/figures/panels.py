@@ -1,0 +1,344 @@
+"""What one panel of a figure shows: one run, or a few, on one Matplotlib axes.
+
+Every function takes runs as datasets reduced to a single eta, rho and seed (dims ``check, rank``)
+and draws on the axes it is given; layout, titles and legends are :mod:`samedge.figures.paper`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
+
+from samedge.analysis.statistics import BOUNDED
+from samedge.records import schema
+
+_PALETTE = sns.color_palette("colorblind").as_hex()
+BLUE, GREEN, VERMILION, SKY = (_PALETTE[position] for position in (0, 2, 3, 9))
+RANK_STYLES = ((BLUE, "-", "o"), (GREEN, "-", "s"), (SKY, "-", "^"))
+#: How the legend calls an eigenvalue (the rank follows), and one that was not solved for.
+EIGENVALUE = r"$|\lambda_"
+UNSOLVED = "residual above tolerance"
+#: The dashes of the two edges interlock, so that both can be seen where they are one line.
+SAM_EDGE = {"color": VERMILION, "linestyle": (0, (4, 4)), "linewidth": 1.5}
+GD_EDGE = {"color": "black", "linestyle": (4, (4, 4)), "linewidth": 1.1}
+FIRST = {"color": BLUE, "linestyle": "-", "marker": "o"}
+SECOND = {"color": VERMILION, "linestyle": (0, (5, 1.5)), "marker": "s"}
+LOSS_STYLES = (FIRST, SECOND)
+ALIGNMENTS = (
+    ("gradient_alignment", "gradient", FIRST),
+    ("sam_gradient_alignment", "SAM gradient", SECOND),
+)
+GRADIENT_NORMS = (
+    ("gradient_norm", "gradient", FIRST),
+    ("sam_gradient_norm", "SAM gradient", SECOND),
+)
+SPECTRUM_ENDS = (
+    ("largest_eigenvalue", "largest eigenvalue", FIRST),
+    ("smallest_eigenvalue", "smallest eigenvalue", SECOND),
+)
+#: What Proposition 3 asks to be at most 1, of the two ends of the spectrum.
+BOUNDS = (
+    ("largest_over_edge", r"$\lambda_\max\,/\,$SAM edge", FIRST),
+    ("negative_curvature_ratio", r"$-\lambda_\min\,\rho\,/\,\|g\|$", SECOND),
+)
+#: Checks before this fraction of a run's steps are its transient; axes are scaled on the rest.
+TRANSIENT = 0.05
+
+
+#: The least and the greatest values over seeds, as two runs.
+Spread = tuple[xr.Dataset, xr.Dataset]
+BAND_ALPHA = 0.22
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """The quantity on x: a variable of the cube, what to multiply it by, and the axis label."""
+
+    variable: str
+    factor: float
+    label: str
+
+    def of(self, run: xr.Dataset) -> np.ndarray:
+        """Return x at every check of a run, in the unit of the label."""
+        return run[self.variable].values * self.factor
+
+
+def time_axis(cube: xr.Dataset, variable: str) -> TimeAxis:
+    """Return the x axis for a cube, time in the unit (s, min, h) that suits its longest run."""
+    if variable == "step":
+        return TimeAxis(variable, 1.0, "Optimiser step")
+    times = cube[variable].values
+    longest = np.nanmax(times) if np.isfinite(times).any() else 0.0
+    unit, seconds = "s", 1.0
+    if longest >= 120:
+        unit, seconds = ("min", 60.0) if longest < 7200 else ("h", 3600.0)
+    return TimeAxis(variable, 1.0 / seconds, f"Training time ({unit})")
+
+
+def measured(run: xr.Dataset) -> xr.Dataset:
+    """Return the run's checks without the padding."""
+    return run.isel(check=np.isfinite(run["step"].values))
+
+
+def over_seeds(runs: Sequence[xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """Return the median of several runs, check by check, and their least and greatest values.
+
+    Eigenvalues enter by their magnitudes; they count as converged if they are in every run.
+    """
+    count = min(int(np.isfinite(run["step"].values).sum()) for run in runs)
+    stacked = xr.concat(
+        [run.isel(check=slice(count)) for run in runs],
+        dim="run",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+    )
+    stacked["eigenvalue"] = abs(stacked["eigenvalue"])
+    first = stacked.isel(run=0)
+    first["eigenvalue_converged"] = stacked["eigenvalue_converged"].min("run")
+    numbers = stacked[
+        [name for name in schema.CHECK_KEYS if schema.VARIABLES[name].dtype is np.float64]
+    ]
+    return (
+        first.assign(numbers.median("run", skipna=False)),
+        first.assign(numbers.min("run", skipna=False)),
+        first.assign(numbers.max("run", skipna=False)),
+    )
+
+
+def eigenvalues(
+    ax: Axes,
+    run: xr.Dataset,
+    time: TimeAxis,
+    gd_edge: bool,
+    alpha: float,
+    spread: Spread | None = None,
+) -> None:
+    """Draw the magnitudes of the largest eigenvalues and the SAM edge; 2/eta if ``gd_edge``.
+
+    An eigenvalue whose residual stayed above the tolerance is an open marker.
+    """
+    run = measured(run)
+    x = time.of(run)
+    if spread:
+        for rank in range(run.sizes["rank"]):
+            low, high = (bound["eigenvalue"].values[:, rank] for bound in spread)
+            _band(ax, x, low, high, RANK_STYLES[rank % len(RANK_STYLES)][0], f"range {rank + 1}")
+        low, high = (bound["sam_edge"].values for bound in spread)
+        _band(ax, x, low, high, SAM_EDGE["color"], "range of the SAM edge")
+    # Smallest rank last, so that the operator norm lies on top of the others.
+    for rank in reversed(range(run.sizes["rank"])):
+        color, dash, marker = RANK_STYLES[rank % len(RANK_STYLES)]
+        y = np.abs(run["eigenvalue"].values[:, rank])
+        solved = run["eigenvalue_converged"].values[:, rank] != 0
+        (line,) = ax.plot(
+            x,
+            y,
+            color=color,
+            linestyle=dash,
+            alpha=alpha,
+            zorder=3 - 0.1 * rank,
+            label=rf"{EIGENVALUE}{{{rank + 1}}}|$",
+            gid=f"eigenvalue {rank + 1}",
+        )
+        _mark(line, marker, np.flatnonzero(solved), rank)
+        if not solved.all():
+            ax.plot(
+                x[~solved],
+                y[~solved],
+                linestyle="none",
+                marker=marker,
+                color=color,
+                markerfacecolor="white",
+                alpha=alpha,
+                zorder=3.5,
+                label=UNSOLVED,
+                gid=f"not converged {rank + 1}",
+            )
+    ax.plot(
+        x,
+        run["sam_edge"].values,
+        **SAM_EDGE,
+        alpha=alpha,
+        zorder=4,
+        label="SAM edge",
+        gid="sam_edge",
+    )
+    if gd_edge:
+        edge = float(run["gd_edge"])
+        ax.axhline(edge, **GD_EDGE, zorder=4.1, label=r"$2/\eta$", gid="gd_edge")
+
+
+def loss(
+    ax: Axes,
+    run: xr.Dataset,
+    time: TimeAxis,
+    number: int,
+    label: str,
+    alpha: float,
+    spread: Spread | None = None,
+) -> None:
+    """Draw the training loss of a run in the style of the ``number``-th of its panel."""
+    run = measured(run)
+    _range(ax, time.of(run), spread, "training_loss", LOSS_STYLES[number])
+    _line(ax, time.of(run), run["training_loss"].values, LOSS_STYLES[number], number, label, alpha)
+    _log_scale(ax)
+
+
+def alignments(
+    ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float, spread: Spread | None = None
+) -> None:
+    """Draw how far gradient and SAM gradient align with the principal eigenvector, 0 to 1."""
+    run = measured(run)
+    for number, (name, label, style) in enumerate(ALIGNMENTS):
+        _range(ax, time.of(run), spread, name, style)
+        _line(ax, time.of(run), run[name].values, style, number, label, alpha)
+    ax.set_ylim(-0.02, 1.05)
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+
+
+def gradient_norms(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
+    """Draw the norms of the gradient and of the SAM gradient."""
+    run = measured(run)
+    for number, (name, label, style) in enumerate(GRADIENT_NORMS):
+        _line(ax, time.of(run), run[name].values, style, number, label, alpha)
+    _log_scale(ax)
+
+
+def spectrum_ends(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
+    """Draw the algebraically largest and smallest eigenvalue of the Hessian."""
+    run = measured(run)
+    for number, (name, label, style) in enumerate(SPECTRUM_ENDS):
+        _line(ax, time.of(run), run[name].values, style, number, label, alpha)
+    ax.axhline(0, color="0.45", linewidth=0.7)
+
+
+def bounds(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
+    """Draw both ends of the spectrum over Proposition 3's bounds on them, from 0 up: 1 is at one.
+
+    An end of the other sign, which no bound concerns, is drawn at 0.
+    """
+    run = measured(run)
+    late = run["step"].values >= TRANSIENT * np.nanmax(run["step"].values, initial=0)
+    shares = [np.maximum(BOUNDED[name](run), 0) for name, _, _ in BOUNDS]
+    for number, (_, label, style) in enumerate(BOUNDS):
+        _line(ax, time.of(run), shares[number], style, number, label, alpha)
+    ax.axhline(1, color="0.45", linewidth=0.9, linestyle=(0, (5, 3)))
+    top = 1.2 * _finite([share[late] for share in shares]).max(initial=1.0)
+    ax.set_ylim(0, top)
+    _say_cut(ax, _finite(shares), top)
+
+
+def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool) -> None:
+    """Set y limits by the edges and the settled eigenvalues; say how high a cut transient goes."""
+    settled, edges, everything = [], [], []
+    for run in map(measured, runs):
+        magnitudes = np.abs(run["eigenvalue"].values)
+        late = run["step"].values >= TRANSIENT * np.nanmax(run["step"].values, initial=0)
+        completed = int(run["status"]) == schema.COMPLETED
+        settled.append(magnitudes[late] if completed else np.empty(0))
+        edges.append(run["sam_edge"].values[late])
+        everything.append(magnitudes)
+        if gd_edge:
+            edges.append(run["gd_edge"].values)
+    anchors = _finite(edges + settled)
+    if not (anchors > 0).any():
+        return
+    drawn = _finite(everything)
+    top = 1.2 * anchors.max()
+    if log:
+        low = _finite([drawn[drawn > 0], anchors[anchors > 0]])
+        top = 1.7 * max(anchors.max(), np.quantile(drawn, 0.99) if drawn.size else 0)
+        _log_scale(ax)
+        ax.set_ylim(max(0.7 * low.min(), 1e-4 * top), top)
+    else:
+        ax.set_ylim(0, top)
+    _say_cut(ax, drawn, top)
+
+
+def note(ax: Axes, lines: list[str], empty: bool) -> None:
+    """Write in a panel how the runs ended that did not complete; an ``empty`` panel has no axes."""
+    x, y, across, up = (0.5, 0.5, "center", "center") if empty else (0.98, 0.96, "right", "top")
+    if empty:
+        ax.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
+        ax.grid(False)
+    ax.text(
+        x,
+        y,
+        "\n".join(lines),
+        transform=ax.transAxes,
+        ha=across,
+        va=up,
+        fontsize="small",
+        zorder=10,
+        bbox={"facecolor": "white", "edgecolor": "0.6", "linewidth": 0.6, "pad": 2.5, "alpha": 0.9},
+    )
+
+
+class PlainLogFormatter(LogFormatter):
+    """Labels of a logarithmic axis as numbers (2, 0.01, 1e-05), where Matplotlib wants a label."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label at ``x``, "" where there is to be none."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _say_cut(ax: Axes, drawn: np.ndarray, top: float) -> None:
+    """Say how high what is drawn goes, where that is above the axis."""
+    if drawn.size and drawn.max() > top:
+        ax.text(
+            0.1,
+            1.0,
+            rf"$\uparrow$ {drawn.max():.4g}",
+            transform=ax.transAxes,
+            ha="left",
+            va="top",
+            fontsize="small",
+            color="0.35",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
+            zorder=6,
+        )
+
+
+def _log_scale(ax: Axes) -> None:
+    """Make y logarithmic, labelled between the powers of ten too where there are few of these."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(PlainLogFormatter())
+    ax.yaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(1.0, 0.4)))
+
+
+def _range(ax: Axes, x: np.ndarray, spread: Spread | None, name: str, style: dict) -> None:
+    """Draw the range of a variable over seeds, where there are several."""
+    if spread:
+        low, high = (bound[name].values for bound in spread)
+        _band(ax, x, low, high, style["color"], f"range of {name}")
+
+
+def _band(ax: Axes, x, low, high, color: str, gid: str) -> None:
+    """Fill between two curves."""
+    ax.fill_between(x, low, high, color=color, alpha=BAND_ALPHA, linewidth=0, zorder=1.5, gid=gid)
+
+
+def _line(ax, x, y, style, number, label, alpha) -> None:
+    """Draw one marked line."""
+    (line,) = ax.plot(
+        x, y, color=style["color"], linestyle=style["linestyle"], alpha=alpha, label=label
+    )
+    _mark(line, style["marker"], np.arange(len(x)), number)
+
+
+def _mark(line, marker: str, eligible: np.ndarray, offset: int) -> None:
+    """Put about ten markers on a line, at points of ``eligible``, shifted by ``offset``."""
+    stride = max(1, len(eligible) // 10)
+    start = (offset * stride) // 3
+    line.set(marker=marker, markevery=[int(index) for index in eligible[start::stride]])
+
+
+def _finite(arrays: list[np.ndarray]) -> np.ndarray:
+    """Return the finite numbers of some arrays, as one flat array."""
+    flat = np.concatenate([np.empty(0), *(np.ravel(array) for array in arrays)])
+    return flat[np.isfinite(flat)]

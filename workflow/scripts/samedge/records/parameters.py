@@ -1,0 +1,207 @@
+"""Parameters kept at checks of a run, for an audit: how they are collected, and their file.
+
+A parameters file (NetCDF) belongs to one run file. Its variables are ``step (kept)``, the
+optimiser steps before each check that was kept, and for every leaf of the parameters one variable
+``parameter.<path> (kept, …)`` in the leaf's own type; the exact path is its attribute ``path``.
+The attributes are those of a run file. What the checks measured on follows from the settings and
+the step, see :func:`samedge.tasks.problems.measured_batch`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from samedge.base.errors import UserError
+from samedge.data.file import checksum
+from samedge.records import files
+from samedge.training.schedule import Shares
+
+if TYPE_CHECKING:
+    from samedge.config.settings import RunSettings
+    from samedge.training.run import Snapshot
+
+PREFIX = "parameter."
+CHECKSUM = "parameters_checksum"
+
+Leaves = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The parameters at one check: every leaf by its path, and the optimiser steps before it."""
+
+    step: int
+    leaves: Leaves
+
+
+@dataclass
+class ParameterKeeper:
+    """An observer of training that keeps the parameters of some checks.
+
+    Attributes
+    ----------
+    at
+        Shares of the budget, ascending; each chooses the first check at or after it.
+    kept
+        What has been kept so far.
+    """
+
+    at: tuple[float, ...]
+    kept: list[Kept] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._shares = Shares(self.at)
+
+    def __call__(self, snapshot: "Snapshot") -> None:
+        """Keep a copy of the parameters if this check is chosen."""
+        if self._shares.reached(snapshot.share):
+            self.kept.append(Kept(snapshot.step, named_leaves(snapshot.params)))
+
+    def state(self) -> dict[str, Any]:
+        """Return what :meth:`restore` takes, see :class:`samedge.training.run.Resumable`."""
+        kept = [{"step": check.step, "leaves": dict(check.leaves)} for check in self.kept]
+        return {"passed": self._shares.passed, "kept": kept}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what was kept up to a checkpoint."""
+        self._shares.passed = state["passed"]
+        self.kept = [Kept(check["step"], check["leaves"]) for check in state["kept"]]
+
+
+@dataclass(frozen=True)
+class SavedParameters:
+    """What a parameters file holds: its run's settings (JSON), its data's checksum, the checks."""
+
+    settings: str
+    data_checksum: str
+    kept: tuple[Kept, ...]
+
+
+def named_leaves(tree: Any) -> dict[str, np.ndarray]:
+    """Return copies of the leaves of a pytree by their paths, such as ``params/dense_0/kernel``.
+
+    Raises
+    ------
+    ValueError
+        If two leaves have the same path.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    # Copies: the memory of parameters is given to the next training step.
+    named = {_path(keys): np.array(leaf) for keys, leaf in leaves}
+    if len(named) != len(leaves):
+        raise ValueError("two leaves of the parameters have the same path")
+    return named
+
+
+def restore(leaves: Leaves, like: Any, dtype: np.dtype | type) -> Any:
+    """Return a pytree shaped like ``like`` with these leaves, converted to ``dtype``.
+
+    Parameters
+    ----------
+    leaves
+        Every leaf by its path, as from :func:`named_leaves`.
+    like
+        A pytree whose leaves have a shape.
+
+    Raises
+    ------
+    UserError
+        If paths or shapes are not those of ``like``.
+    """
+    wanted, structure = jax.tree_util.tree_flatten_with_path(like)
+    shapes = {_path(keys): leaf.shape for keys, leaf in wanted}
+    found = {path: np.shape(leaf) for path, leaf in leaves.items()}
+    if found != shapes:
+        differing = sorted(
+            path for path in found.keys() | shapes.keys() if found.get(path) != shapes.get(path)
+        )
+        listing = "; ".join(
+            f"{path} is {found.get(path, 'missing')}, the model has {shapes.get(path, 'none')}"
+            for path in differing
+        )
+        raise UserError(f"the saved parameters are not those of the run's model: {listing}")
+    return structure.unflatten([np.asarray(leaves[path], dtype) for path in shapes])
+
+
+def write_parameters(
+    path: str | os.PathLike,
+    settings: "RunSettings",
+    kept: Sequence[Kept],
+    attributes: Mapping[str, object],
+) -> None:
+    """Write the parameters file of a run, whole or not at all; ``kept`` may be empty.
+
+    ``attributes`` are the global attributes named in ``records.ENVIRONMENT_ATTRIBUTES``.
+    """
+    name = f"{settings.task}, eta = {settings.eta}, rho = {settings.rho}, seed {settings.seed}"
+    dataset = xr.Dataset(
+        {
+            "step": (
+                ("kept",),
+                np.array([check.step for check in kept], np.int64),
+                {"long_name": "optimiser steps taken before the check", "units": "1"},
+            )
+        },
+        attrs=files.global_attributes(
+            f"Parameters along one training run: {name}",
+            "trained by samedge",
+            settings.to_json(),
+            attributes,
+        ),
+    )
+    for path_of_leaf in kept[0].leaves if kept else ():
+        stacked = np.stack([check.leaves[path_of_leaf] for check in kept])
+        variable = PREFIX + path_of_leaf.replace("/", ".")
+        if variable in dataset:
+            raise ValueError(f"two leaves of the parameters would be the variable {variable}")
+        dims = [f"{variable}_{axis}" for axis in range(stacked.ndim - 1)]
+        dataset[variable] = (("kept", *dims), stacked, {"path": path_of_leaf})
+    dataset.attrs[CHECKSUM] = _checksum(dataset)
+    whole = {variable: {"_FillValue": None} for variable in dataset.data_vars}
+    files.write_netcdf(dataset, path, whole)
+
+
+def read_parameters(path: str | os.PathLike) -> SavedParameters:
+    """Read a parameters file and verify its checksum.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, no parameters file, or damaged.
+    """
+    path = Path(path)
+    dataset = files.read_netcdf(path)
+    stated = dataset.attrs.get(CHECKSUM)
+    if stated is None or "step" not in dataset:
+        raise UserError(f"{path}: not a parameters file of samedge")
+    if _checksum(dataset) != stated:
+        raise UserError(
+            f"{path}: damaged, its contents do not have the SHA-256 that it states; delete it, "
+            "and let the rule train_run write it again"
+        )
+    leaves = {
+        dataset[name].attrs["path"]: dataset[name].values
+        for name in dataset.data_vars
+        if name.startswith(PREFIX)
+    }
+    kept = tuple(
+        Kept(int(step), {name: stacked[number] for name, stacked in leaves.items()})
+        for number, step in enumerate(dataset["step"].values)
+    )
+    return SavedParameters(dataset.attrs["settings"], dataset.attrs["data_checksum"], kept)
+
+
+def _path(keys: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
+
+
+def _checksum(dataset: xr.Dataset) -> str:
+    """Return the SHA-256 over every variable, and over what says whose parameters they are."""
+    arrays = {name: dataset[name].values for name in dataset.data_vars}
+    return checksum(arrays, {name: dataset.attrs[name] for name in ("settings", "data_checksum")})

@@ -1,0 +1,1 @@
+"""An experiment as one file, and its figures drawn from it. No JAX."""

@@ -1,0 +1,203 @@
+"""What is in the archive of an experiment, in words: for its metadata and for its README."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+import xarray as xr
+
+from samedge.config.paper_figures import FIGURES
+from samedge.figures import paper
+from samedge.records import schema
+from samedge.sharing.archive import CONFIG, CUBES, MANIFEST, README
+
+KINDS = {
+    "edge_ratio": "the SAM edge relative to 2/eta, the edge of gradient descent; a formula",
+    "eigenvalues": "magnitudes of the largest Hessian eigenvalues, with the SAM edge and 2/eta",
+    "eigenvalues_zoom": "magnitudes of the largest Hessian eigenvalues, scaled on the SAM edge",
+    "loss": "training loss, and that of gradient descent",
+    "alignment": "alignment of both gradients with the principal eigenvector of the Hessian",
+}
+#: Files <name>_<task> whose name does not say all, and files that are made from all cubes.
+OF_A_TASK = {"density": "density of the Hessian's eigenvalues"}
+OF_ALL_TASKS = {
+    "claims": "claims of the paper, judged by the runs of the cubes",
+    "explorer": "every run of the cubes, to explore in a browser",
+}
+OWN_FILES = {
+    CONFIG: "Every key of the configuration: how the runs were trained and how the figures are "
+    "drawn. Written as JSON, which is YAML too.",
+    README: "What the archive is, how it was made, how it is checked and its figures drawn again.",
+    MANIFEST: f"The SHA-256 of every other file. To check them: sha256sum -c {MANIFEST}",
+}
+
+Cubes = Mapping[str, xr.Dataset]
+
+
+def cube_name(task: str) -> str:
+    """Return the name of a task's cube in an archive."""
+    return f"{CUBES}/{task}.nc"
+
+
+def meaning(name: str, cubes: Cubes) -> tuple[str, tuple[str, ...]]:
+    """Return what a file of an archive is, and the tasks from whose cubes it was made."""
+    if name in OWN_FILES:
+        return OWN_FILES[name], ()
+    for task, cube in cubes.items():
+        if name == cube_name(task):
+            return cube_description(cube), ()
+    stem = PurePosixPath(name).stem
+    number = re.fullmatch(r"figure_(\d\d)", stem)
+    spec = FIGURES.get(int(number[1])) if number else None
+    if spec is not None and (not spec.task or spec.task in cubes):
+        tasks = (spec.task,) if spec.task else ()
+        algorithm = "SAM" if spec.is_sam else "gradient descent"
+        where = "".join(f", {task}, {algorithm}" for task in tasks)
+        return _about(f"figure {spec.number} of the paper{where}: {KINDS[spec.kind]}", tasks, cubes)
+    if stem in OF_ALL_TASKS:
+        return _about(OF_ALL_TASKS[stem], tuple(cubes), cubes)
+    # Where a task's name ends like that of another, the longer one.
+    for task in sorted(cubes, key=len, reverse=True):
+        if stem.endswith(f"_{task}"):
+            what = stem.removesuffix(f"_{task}")
+            what = OF_A_TASK.get(what, what.replace("_", " "))
+            return _about(f"{what}, {task}", (task,), cubes)
+    return "Added by those who packed the archive.", ()
+
+
+def _about(text: str, tasks: tuple[str, ...], cubes: Cubes) -> tuple[str, tuple[str, ...]]:
+    """Return a sentence with the data of these tasks after it, and the tasks."""
+    data = [
+        f"{task}: {paper.footnote(cubes[task])}" if len(tasks) > 1 else paper.footnote(cubes[task])
+        for task in tasks
+    ]
+    return " ".join([f"{text[0].upper()}{text[1:]}.", *data]), tasks
+
+
+def summary(name: str, cubes: Cubes) -> str:
+    """Return what an experiment is and on which data, in a few sentences."""
+    tasks = " ".join(
+        f"{task}: {runs(cube)}. {paper.footnote(cube)}" for task, cube in cubes.items()
+    )
+    return (
+        "Neural networks trained with gradient descent and with Sharpness-Aware Minimization "
+        "(SAM), and the largest eigenvalues of the Hessian of their loss, measured on the way: "
+        f"experiment '{name}' of samedge, which reproduces Long and Bartlett (2024). {tasks} "
+        f"{stand_in_warning(cubes)}The data that were trained on are not in the archive; each "
+        "cube has their SHA-256."
+    )
+
+
+def stand_in_warning(cubes: Cubes) -> str:
+    """Return a sentence that names the tasks whose data are stand-ins, "" if there are none."""
+    tasks = [task for task, cube in cubes.items() if int(cube.attrs["data_stand_in"])]
+    if not tasks:
+        return ""
+    return (
+        f"The data of {', '.join(tasks)} are stand-ins: results on them are not results on the "
+        "data set of that name. "
+    )
+
+
+def cube_description(cube: xr.Dataset) -> str:
+    """Return what a cube holds, how its runs ended, and on which data they were trained."""
+    absent = [cube.attrs.get(name) for name in ("missing_runs", "removed_runs")]
+    left_out = "; ".join(text for text in absent if text)
+    return (
+        f"{cube.attrs['title']}: {runs(cube)}. {paper.footnote(cube)} Source of the data: "
+        f"{listed(cube.attrs['data_source'])}; their SHA-256: "
+        f"{listed(cube.attrs['data_checksum'])}. NetCDF with the dimensions "
+        f"{', '.join(map(str, cube.sizes))}; the attribute 'settings' has all that decided the "
+        f"runs.{f' Left out: {left_out}.' if left_out else ''}"
+    )
+
+
+def training_description(cube: xr.Dataset) -> str:
+    """Return on what the runs of a cube were trained."""
+    return (
+        f"Device: {listed(cube.attrs['device'])}. Precision of matrix products: "
+        f"{listed(cube.attrs['matmul_precision'])}. Packages of other versions than samedge "
+        f"locks: {listed(cube.attrs['unlocked_packages']) or 'none'}."
+    )
+
+
+def runs(cube: xr.Dataset) -> str:
+    """Return how many runs a cube has, and how they ended."""
+    status = cube["status"].values
+    counts = {name: int((status == value).sum()) for name, value in schema.STATUS.items()}
+    ends = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{status.size} runs ({ends})"
+
+
+def values_of(attribute: object) -> list[str]:
+    """Return the values of an attribute of a cube, which are several where its runs differ."""
+    text = str(attribute)
+    return json.loads(text) if text.startswith("[") else [text]
+
+
+def listed(attribute: object) -> str:
+    """Return the values of an attribute of a cube, with commas between them."""
+    return ", ".join(value for value in values_of(attribute) if value)
+
+
+def commits_of(cubes: Cubes) -> list[str]:
+    """Return the commits of the code that trained the runs of the cubes."""
+    return sorted({one for cube in cubes.values() for one in values_of(cube.attrs["git_commit"])})
+
+
+def readme(name: str, cubes: Cubes, version: str) -> str:
+    """Return the README of an archive that was packed by this version of samedge."""
+    rows = "\n".join(
+        f"| {task} | `{cube_name(task)}` | {runs(cube)} | "
+        f"{paper.footnote(cube).removeprefix('Data: ').rstrip('.')} |"
+        for task, cube in cubes.items()
+    )
+    warning = f"\n**{stand_in_warning(cubes).strip()}**\n" if stand_in_warning(cubes) else ""
+    return f"""\
+# {name}: training at the edge of stability
+
+Neural networks were trained with gradient descent and with Sharpness-Aware Minimization (SAM) at
+several learning rates (eta) and radii (rho). While they trained, the largest eigenvalues of the
+Hessian of the loss were measured. Long and Bartlett, "Sharpness-Aware Minimization and the Edge of
+Stability" (JMLR 25, 2024), find that they settle at an *edge*: near 2/eta for gradient descent,
+near a lower one for SAM. This archive has what was measured and the figures that show it. The
+program samedge made it.
+
+| Task | Cube | Runs | Trained on |
+|---|---|---|---|
+{rows}
+{warning}
+## What is in it
+
+- `{CUBES}/`: everything that was measured, a NetCDF file for each task. Any program that reads
+  NetCDF opens them; in Python, `xarray.open_dataset("{cube_name(next(iter(cubes)))}")`.
+- `figures/`: `figure_NN` is Figure NN of the paper, drawn from these runs.
+- `{CONFIG}`: every setting of the experiment.
+- `ro-crate-metadata.json`: what each file is and what it was made from, for programs (RO-Crate).
+- `{MANIFEST}`: checksums.
+
+Other files, where there are any, are described in `ro-crate-metadata.json`.
+
+## Check it
+
+In the folder of this file: `sha256sum -c {MANIFEST}`
+
+## Draw the figures again
+
+That takes no training and no JAX, but a copy of the samedge repository, version {version} or later,
+and a Python 3.11 with the packages that its `envs/figures.yaml` names:
+
+    python workflow/scripts/redraw.py --archive FOLDER_OF_THIS_FILE --output redrawn
+
+It checks all files first. With `--axis step` the figures show optimiser steps instead of time; with
+`--figure 04` only that one is drawn.
+
+## How it was made
+
+The runs were trained by the code of commit {", ".join(commits_of(cubes))}.
+To train them again, put this `{CONFIG}` in the place of that of the repository (it is written as
+JSON, which is YAML too), and there run `snakemake --cores all --resources gpu=1`.
+
+Licence: Apache-2.0.
+"""

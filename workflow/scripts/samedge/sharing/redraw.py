@@ -1,0 +1,190 @@
+"""Draw the figures of an archived experiment again, from its cubes and its configuration."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import xarray as xr
+
+from samedge.analysis import verdicts
+from samedge.analysis.claims import load_claims
+from samedge.base.errors import UserError, nearest
+from samedge.config.paper_figures import FIGURES, drawable
+from samedge.config.settings import decimal_string
+from samedge.figures import claims, density, edge_map, paper
+from samedge.figures.supplement import write_supplement
+from samedge.records import cubes as collecting
+from samedge.records import files as records
+from samedge.sharing.archive import CONFIG, METADATA, README, Archive, digest, verified
+from samedge.sharing.archive import FIGURES as FOLDER
+
+#: How every figure is drawn.
+KINDS = ("pdf", "png")
+#: Draws one figure, or the supplement of a task, below a folder.
+Drawing = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class DrawnTask:
+    """What decides which figures of a task are drawn: the radii of its cube, and that of SAM."""
+
+    rho: tuple[str, ...]
+    figure_rho: str
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What was drawn; of the figures among it, which are equal to those packed and which are not;
+    and the files of the archive that are neither drawn here nor drawn from."""
+
+    drawn: Sequence[str]
+    equal: Sequence[str]
+    other: Sequence[str]
+    left_alone: Sequence[str]
+
+
+def redraw(
+    path: Path, output: Path, wanted: Sequence[str] = (), axis: str | None = None
+) -> Redrawn:
+    """Verify an archive and draw its figures into ``output``, as they lie among the results.
+
+    Parameters
+    ----------
+    path
+        The archive, or the folder that it was unpacked to.
+    output
+        Folder to draw into: ``figures`` and ``supplement/<task>`` in it. Nothing is written
+        elsewhere.
+    wanted
+        Names such as ``04``, ``figure_04``, ``density_mnist`` or ``supplement_mnist``; all that
+        the cubes permit if there are none.
+    axis
+        What is on x, "training_time" or "step"; as configured if None.
+
+    Raises
+    ------
+    UserError
+        If the archive is not as it was packed, a figure cannot be drawn from it, or ``output``
+        lies in it.
+    """
+    if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
+        raise UserError(f"--output: {output} lies in the archive {path}; give another folder")
+    with verified(path) as archive:
+        config = archive.config()
+        cubes = _read_cubes(archive, output)
+        known = drawings(cubes, config, axis or config["figures"]["time_axis"])
+        chosen = [_named(name, known) for name in wanted] or list(known)
+        for name in chosen:
+            known[name](output)
+        equal, other = _compared(archive, output, chosen)
+        accounted = {*archive.cubes(), CONFIG, README, METADATA, *_files_of(known)}
+        left_alone = [name for name in archive.checksums if name not in accounted]
+    return Redrawn(chosen, equal, other, left_alone)
+
+
+def drawings(cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str) -> dict[str, Drawing]:
+    """Return what can be drawn from the cubes of these tasks, by name.
+
+    Raises
+    ------
+    UserError
+        If the configuration does not know the task of a cube.
+    """
+    unknown = [task for task in cubes if task not in config["tasks"]]
+    if unknown:
+        raise UserError(f"the configuration has no task {', '.join(unknown)}, of which is a cube")
+    tasks = {
+        task: DrawnTask(
+            tuple(map(str, cube["rho_label"].values)),
+            decimal_string(config["tasks"][task]["figure_rho"]),
+        )
+        for task, cube in cubes.items()
+    }
+    found: dict[str, Drawing] = {}
+    for number in drawable(tasks):
+        spec = FIGURES[number]
+        found[spec.name] = _figure(
+            spec.name,
+            lambda spec=spec: paper.draw(spec, cubes.get(spec.task), spec.rho_in(tasks), axis),
+        )
+    for task, cube in cubes.items():
+        rho = tasks[task].figure_rho
+        if "density_node" in cube and Decimal(rho) in map(Decimal, tasks[task].rho):
+            found[f"density_{task}"] = _figure(
+                f"density_{task}", lambda cube=cube, rho=rho: density.draw(cube, rho)
+            )
+        found[f"edge_map_{task}"] = _figure(
+            f"edge_map_{task}", lambda cube=cube: edge_map.draw(cube)
+        )
+    if cubes:
+        found["claims"] = _figure("claims", lambda: _claims(cubes, config, tasks))
+    for task, cube in cubes.items():
+        found[f"supplement_{task}"] = _supplement(task, cube, axis)
+    return found
+
+
+def _figure(name: str, draw: Callable[[], paper.Figure]) -> Drawing:
+    def drawing(output: Path) -> None:
+        paper.save(draw(), *(output / file for file in _files_of([name])))
+
+    return drawing
+
+
+def _claims(
+    cubes: Mapping[str, xr.Dataset], config: Mapping, tasks: Mapping[str, DrawnTask]
+) -> paper.Figure:
+    """Judge the paper's claims anew, the tasks in the order of the configuration."""
+    order = [task for task in config["tasks"] if task in cubes]
+    rho = {task: drawn.figure_rho for task, drawn in tasks.items()}
+    judged = verdicts.judge_all(load_claims(), [cubes[task] for task in order], rho)
+    return claims.draw(judged, order)
+
+
+def _supplement(task: str, cube: xr.Dataset, axis: str) -> Drawing:
+    def drawing(output: Path) -> None:
+        write_supplement(collecting.drop_diverged(cube), output / "supplement" / task, axis)
+
+    return drawing
+
+
+def _read_cubes(archive: Archive, output: Path) -> dict[str, xr.Dataset]:
+    """Return the cubes of an archive by task."""
+    cubes: dict[str, xr.Dataset] = {}
+    output.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".unpacked-", dir=output) as folder:
+        for name in archive.cubes():
+            cube = records.read_cube(archive.extract(name, Path(folder)))
+            task = records.settings_of(cube)["task"]
+            if task in cubes:
+                raise UserError(f"{archive.path}: two cubes are of the task '{task}'")
+            cubes[task] = cube
+    return cubes
+
+
+def _named(name: str, known: Mapping[str, Drawing]) -> str:
+    """Return the name of a drawing that is known, of which a number may have been given."""
+    full = f"figure_{int(name):02d}" if name.isdecimal() else name
+    if full not in known:
+        raise UserError(
+            f"{name}: not among the figures that the archive's cubes permit{nearest(full, known)}; "
+            f"they are: {', '.join(known)}"
+        )
+    return full
+
+
+def _files_of(drawn: Iterable[str]) -> list[str]:
+    """Return the files of figures of these names."""
+    return [f"{FOLDER}/{name}.{kind}" for name in drawn for kind in KINDS]
+
+
+def _compared(archive: Archive, output: Path, drawn: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return which files of drawn figures equal those packed, and which do not."""
+    equal, other = [], []
+    files = _files_of(drawn)
+    for name, checksum in archive.checksums.items():
+        if name in files:
+            with (output / name).open("rb") as file:
+                (equal if digest(file) == checksum else other).append(name)
+    return equal, other

@@ -1,0 +1,178 @@
+"""How much memory a job will take, from its settings alone: what a cluster is asked for.
+
+A scheduler wants to know before the job starts, so this must be told without JAX and without the
+data. In numbers of the job's type (float32; float64 in an audit), a run holds at most
+
+    parameters × (the solver's and the density's vectors + TRAINING + one for each ``audit.at``)
+    + data × COPIES
+    + examples at a time × activations of an example × PASSES
+
+and beside them what every job takes. Several runs that train at once are measured one after the
+other: each further one adds what it trains with and what its solver starts from next. The sizes of
+a model are closed forms, in :data:`SIZES`, by the model's name; the tests hold them against the
+models themselves.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from samedge.base.registry import Registry
+from samedge.config.settings import RunSettings
+
+SIZES = Registry("model's size")
+
+# Parameter vectors of a training step: the parameters, those perturbed, both gradients, the
+# update, and a Hessian-vector product's direction and result, with one to spare.
+TRAINING = 8
+# Of runs that train at once, the parameters as their common program takes and returns them.
+STACKED = 2
+# A datum is a number of the data file as read, one in NumPy's float type and one on the device.
+COPIES = 3
+# A Hessian-vector product keeps what the pass forward made, its derivative, and what comes back.
+PASSES = 3
+# Python, JAX and the programs it compiles, and Snakemake, which stands beside each job of a cluster
+# twice.
+PROCESS_MB = 2000
+# What a job asks for at least, and what one does whose size cannot be told.
+LEAST_MB, UNKNOWN_MB = 4000, 16000
+
+MB = 10**6
+EXAMPLES = {"mnist": (60_000, 10_000), "cifar10": (50_000, 10_000)}
+PIXELS = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+CHARACTERS = {"tiny_shakespeare": 1_115_394}
+CLASSES, VOCABULARY = 10, 128
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many numbers a model has for parameters, and for the activations of one example."""
+
+    parameters: int
+    activations: int
+
+
+@SIZES.register("mlp")
+def mlp(shape: tuple[int, ...], outputs: int, *, depth: int, width: int) -> Size:
+    """Dense layers of ``width``, each with its value before and after ReLU."""
+    widths = [math.prod(shape), *[width] * (depth - 1), outputs]
+    parameters = sum(_dense(*pair) for pair in itertools.pairwise(widths))
+    return Size(parameters, widths[0] + 2 * width * (depth - 1) + outputs)
+
+
+@SIZES.register("cnn")
+def cnn(shape: tuple[int, ...], outputs: int, *, blocks: int, channels: int) -> Size:
+    """Blocks of convolution of nine shifted copies, ReLU, LayerNorm and pooling."""
+    height, width, before = shape
+    parameters = activations = 0
+    for block in range(blocks):
+        after = channels * 2**block
+        parameters += _dense(9 * before, after) + 2 * after
+        activations += height * width * (9 * before + 4 * after)
+        height, width, before = height // 2, width // 2, after
+    flat = height * width * before
+    return Size(parameters + _dense(flat, outputs), activations + flat + outputs)
+
+
+@SIZES.register("transformer")
+def transformer(
+    shape: tuple[int, ...],
+    outputs: int,
+    *,
+    layers: int,
+    heads: int,
+    key_size: int,
+    model_size: int,
+    sequence_length: int,
+    widening_factor: int,
+) -> Size:
+    """Layers of attention and feed-forward network between embeddings and logits."""
+    del shape  # characters: the sequence's length is the model's own
+    attended, hidden, norm = heads * key_size, widening_factor * model_size, 2 * model_size
+    attention = 3 * _dense(model_size, attended) + _dense(attended, model_size)
+    feed_forward = _dense(model_size, hidden) + _dense(hidden, model_size)
+    ends = (outputs + sequence_length) * model_size + norm + _dense(model_size, outputs)
+    # Of a position: queries, keys, values and what is attended; logits and weights of every head;
+    # both normed inputs and both results; the hidden layer before and after GELU.
+    position = 4 * attended + 2 * heads * sequence_length + 4 * model_size + 2 * hidden
+    return Size(
+        layers * (attention + feed_forward + 2 * norm) + ends,
+        sequence_length * (layers * position + 2 * model_size + 2 * outputs),
+    )
+
+
+def training_mb(run: RunSettings) -> int:
+    """Return the megabytes (10⁶ bytes) to ask for to train and measure a run.
+
+    A model without an entry in :data:`SIZES`, or a data set whose size is not known here, makes
+    it 16,000.
+    """
+    return together_mb(run, 1)
+
+
+def together_mb(run: RunSettings, at_once: int) -> int:
+    """Return the megabytes (10⁶ bytes) to ask for where so many runs train at once.
+
+    ``run`` is any of them. A size that is not known counts as for one run, once for each.
+    """
+    # Solver and density do not work at the same time; what the solver starts from next stays.
+    stays = run.curvature.max_vectors / 2
+    solver = 3.5 * run.curvature.max_vectors
+    density = stays + run.density.steps if run.density.at else 0
+    stacked = STACKED if at_once > 1 else 0
+    vectors = max(solver, density) + (at_once - 1) * stays
+    vectors += at_once * (TRAINING + stacked + len(run.audit.at))
+    return _megabytes(run, vectors, bytes_each=4, at_once=at_once)
+
+
+def audit_mb(run: RunSettings) -> int:
+    """Return the megabytes (10⁶ bytes) to ask for to audit a run, in float64."""
+    return _megabytes(run, 3.5 * run.curvature.max_vectors + TRAINING, bytes_each=8)
+
+
+def _megabytes(run: RunSettings, vectors: float, bytes_each: int, at_once: int = 1) -> int:
+    size, data, examples = _size(run), _data(run), _examples(run)
+    if size is None or data is None or examples is None:
+        return UNKNOWN_MB * at_once
+    activations = at_once * examples * size.activations
+    numbers = size.parameters * vectors + data * COPIES + activations * PASSES
+    return max(LEAST_MB, PROCESS_MB + math.ceil(numbers * bytes_each / MB))
+
+
+def _size(run: RunSettings) -> Size | None:
+    """Return the size of the run's model, None where it cannot be told.
+
+    Settings that do not fit the model are for the job to refuse, in words of its own.
+    """
+    shapes = {"images": PIXELS.get(run.dataset.name), "characters": ()}
+    shape, closed_form = shapes.get(run.kind), dict(SIZES).get(run.model.name)
+    if shape is None or closed_form is None:
+        return None
+    outputs = CLASSES if run.kind == "images" else VOCABULARY
+    try:
+        return closed_form(shape, outputs, **run.model.settings)
+    except (TypeError, ValueError):
+        return None
+
+
+def _data(run: RunSettings) -> int | None:
+    """Return how many numbers the data have, None where it cannot be told."""
+    wanted = (run.dataset.train_examples, run.dataset.test_examples)
+    if run.dataset.name in PIXELS:
+        counts = zip(wanted, EXAMPLES[run.dataset.name], strict=True)
+        return math.prod(PIXELS[run.dataset.name]) * sum(
+            there if count is None else count for count, there in counts
+        )
+    if None not in wanted:
+        return sum(wanted)
+    return CHARACTERS.get(run.dataset.name)
+
+
+def _examples(run: RunSettings) -> int | None:
+    """Return how many examples a gradient takes at a time, None where it cannot be told."""
+    everything = EXAMPLES.get(run.dataset.name, (None,))[0]
+    return run.microbatch or run.batch_size or run.dataset.train_examples or everything
+
+
+def _dense(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs

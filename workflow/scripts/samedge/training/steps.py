@@ -1,0 +1,145 @@
+"""The compiled programs of training: many steps in one dispatch, and what a check measures with.
+
+Learning rate and radius are arguments of these programs, not constants in them, so one program
+serves every run of a task.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from samedge.curvature.microbatches import mean_over_microbatches
+from samedge.curvature.scaling import norm, scaled_norm
+from samedge.updates.rule import UpdateRule, gradients
+
+
+def _value_and_grad(
+    loss: Callable[..., jax.Array], microbatch: int | None, data: tuple[jax.Array, ...]
+) -> Callable[[Any], tuple[jax.Array, Any]]:
+    def of_params(params: Any) -> tuple[jax.Array, Any]:
+        piecewise = jax.value_and_grad(loss)
+        return mean_over_microbatches(partial(piecewise, params), data, microbatch)
+
+    return of_params
+
+
+@partial(
+    jax.jit,
+    static_argnames=("loss", "rule", "microbatch", "epsilon"),
+    donate_argnames=("params", "state"),
+)
+def take_steps(
+    loss: Callable[..., jax.Array],
+    rule: UpdateRule,
+    microbatch: int | None,
+    epsilon: float,
+    params: Any,
+    state: Any,
+    eta: jax.Array,
+    rho: jax.Array,
+    data: tuple[jax.Array, ...],
+    indices: jax.Array | None,
+    count: jax.Array,
+) -> tuple[Any, Any, jax.Array, jax.Array]:
+    """Take ``count`` steps on the device, fewer if the loss or a gradient is not finite.
+
+    ``indices`` (chunk, batch) picks the examples of each step; None takes all of them. Returns
+    parameters, optimizer state, the steps taken and whether all was finite, the parameters and
+    the state after the last of them included.
+    """
+    optimizer = rule.optimizer(eta)
+
+    def going_on(carry: tuple[Any, Any, jax.Array, jax.Array]) -> jax.Array:
+        _, _, taken, finite = carry
+        return finite & (taken < count)
+
+    def one_step(
+        carry: tuple[Any, Any, jax.Array, jax.Array],
+    ) -> tuple[Any, Any, jax.Array, jax.Array]:
+        params, state, taken, _ = carry
+        batch = data if indices is None else tuple(x[indices[taken]] for x in data)
+        value, _, gradient = gradients(
+            rule, _value_and_grad(loss, microbatch, batch), params, rho, epsilon
+        )
+        finite = jnp.isfinite(value) & jnp.isfinite(norm(gradient))
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, taken + finite.astype(jnp.int32), finite
+
+    start = (params, state, jnp.int32(0), jnp.bool_(True))
+    params, state, taken, finite = jax.lax.while_loop(going_on, one_step, start)
+    # A loss can be finite at parameters that are not: a unit that is never active hides them.
+    for leaf in jax.tree.leaves((params, state)):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return params, state, taken, finite
+
+
+@partial(
+    jax.jit,
+    static_argnames=("loss", "rule", "microbatch", "epsilon"),
+    donate_argnames=("params", "state"),
+)
+def take_steps_together(
+    loss: Callable[..., jax.Array],
+    rule: UpdateRule,
+    microbatch: int | None,
+    epsilon: float,
+    params: tuple[Any, ...],
+    state: tuple[Any, ...],
+    eta: jax.Array,
+    rho: jax.Array,
+    data: tuple[jax.Array, ...],
+    indices: jax.Array | None,
+    count: jax.Array,
+) -> tuple[tuple[Any, ...], tuple[Any, ...], jax.Array, jax.Array]:
+    """Take steps of several runs at once, each as :func:`take_steps` does, and as many as it may.
+
+    Parameters and states are one for each run; ``eta`` and ``count`` (runs,) and ``indices``
+    (runs, chunk, batch) are theirs. ``rho`` is one for all or (runs,): where radii differ, the
+    second gradient is computed for those of zero too, and not used. Returns parameters and states
+    as they came, the steps taken (runs,) and whether all was finite (runs,). A run whose count is
+    reached, or that is not finite, stays as it is and changes nothing for the others.
+    """
+    stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (params, state)]
+    together = jax.vmap(
+        partial(take_steps, loss, rule, microbatch, epsilon),
+        in_axes=(0, 0, 0, 0 if rho.ndim else None, None, None if indices is None else 0, 0),
+    )
+    *stacked, taken, finite = together(*stacked, eta, rho, data, indices, count)
+    apart = (
+        tuple(jax.tree.map(itemgetter(place), trees) for place in range(len(params)))
+        for trees in stacked
+    )
+    return *apart, taken, finite
+
+
+@partial(jax.jit, static_argnames=("loss", "rule", "microbatch", "epsilon"))
+def measure_gradients(
+    loss: Callable[..., jax.Array],
+    rule: UpdateRule,
+    microbatch: int | None,
+    epsilon: float,
+    params: Any,
+    rho: jax.Array,
+    batch: tuple[jax.Array, ...],
+) -> tuple[jax.Array, Any, Any]:
+    """Return the loss and both gradients at the parameters."""
+    return gradients(rule, _value_and_grad(loss, microbatch, batch), params, rho, epsilon)
+
+
+@jax.jit
+def norm_of(gradient: Any) -> jax.Array:
+    """Return the norm of a gradient: one program, so that equal gradients have equal norms."""
+    return norm(gradient)
+
+
+@jax.jit
+def alignment(gradient: Any, vector: Any) -> jax.Array:
+    """Return the absolute cosine between a gradient and a unit vector; NaN if there is none."""
+    length, factor = scaled_norm(gradient)
+    product = jnp.abs(optax.tree.vdot(optax.tree.scale(factor, gradient), vector))
+    return jnp.where(length > 0, product / jnp.where(length > 0, length, 1), jnp.nan)

@@ -1,0 +1,1 @@
+"""Update rules, and the edge at which each turns unstable."""

@@ -1,0 +1,131 @@
+r"""Update rules as pure functions: SAM, and gradient descent as SAM with ``rho = 0``.
+
+One step of SAM (paper, equation 1) is
+:math:`w \leftarrow w - \eta\nabla\ell(w + \rho\nabla\ell(w)/\|\nabla\ell(w)\|)`.
+A rule says where the second gradient is taken, which optimizer applies it, and where its edge
+lies; training, cubes and figures take all three from the rule, looked up in :data:`RULES`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from samedge.base.registry import Registry
+from samedge.curvature import arguments
+from samedge.curvature.scaling import scaled_norm
+from samedge.updates import edges as edge
+
+RULES = Registry("update rule")
+
+ValueAndGrad = Callable[[Any], tuple[jax.Array, Any]]
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """What distinguishes one update rule from another.
+
+    Attributes
+    ----------
+    perturb
+        ``(gradient, rho, epsilon) -> displacement`` at which the second gradient is taken.
+    optimizer
+        ``eta -> optax.GradientTransformation`` applied to the second gradient.
+    edge
+        ``(gradient_norm, eta, rho) -> float``, the curvature at which the rule turns unstable.
+    """
+
+    perturb: Callable[[Any, jax.Array, float], Any]
+    optimizer: Callable[[jax.Array], optax.GradientTransformation]
+    edge: Callable[[float, float, float], float]
+
+
+def _normalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
+    norm, factor = scaled_norm(gradient)
+    length = norm + epsilon * factor
+    # A gradient of zero has no direction, whatever epsilon.
+    share = jnp.where(norm > 0, rho / jnp.where(length > 0, length, 1), 0)
+    return optax.tree.scale(share, optax.tree.scale(factor, gradient))
+
+
+def _unnormalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
+    del epsilon  # nothing is divided by
+    return optax.tree.scale(rho, gradient)
+
+
+def _unnormalized_edge(gradient_norm: float, eta: float, rho: float) -> float:
+    del gradient_norm  # the edge is the same wherever the gradient
+    return edge.unnormalized_sam_edge(eta, rho)
+
+
+@RULES.register("sam")
+def sam() -> UpdateRule:
+    """Return SAM as in the paper: a perturbation of length rho along the gradient, then SGD."""
+    return UpdateRule(perturb=_normalized, optimizer=optax.sgd, edge=edge.sam_edge)
+
+
+@RULES.register("unnormalized_sam")
+def unnormalized_sam() -> UpdateRule:
+    """Return SAM with the perturbation ``rho * gradient`` (Andriushchenko & Flammarion 2022)."""
+    return UpdateRule(
+        perturb=_unnormalized,
+        optimizer=optax.sgd,
+        edge=_unnormalized_edge,
+    )
+
+
+def gradients(
+    rule: UpdateRule, value_and_grad: ValueAndGrad, params: Any, rho: jax.Array, epsilon: float
+) -> tuple[jax.Array, Any, Any]:
+    """Return the loss, its gradient at the parameters, and the gradient the rule steps along.
+
+    ``rho`` may be traced; at ``rho = 0`` the second gradient is the first and costs nothing.
+    """
+    loss, gradient = value_and_grad(params)
+
+    def ascended() -> Any:
+        displaced = optax.apply_updates(params, rule.perturb(gradient, rho, epsilon))
+        return value_and_grad(displaced)[1]
+
+    return loss, gradient, jax.lax.cond(rho > 0, ascended, lambda: gradient)
+
+
+def sam_gradient(
+    loss: Callable[..., jax.Array],
+    params: Any,
+    data: tuple[Any, ...],
+    rho: float | jax.Array,
+    epsilon: float = 1e-5,
+) -> tuple[Any, Any]:
+    r"""Return the gradient at the parameters and the one that SAM steps along.
+
+    These are :math:`\nabla\ell(w)` and
+    :math:`\nabla\ell(w + \rho\nabla\ell(w)/(\|\nabla\ell(w)\|+\epsilon))`.
+
+    Parameters
+    ----------
+    loss
+        ``loss(params, *data) -> scalar`` on any pytree of parameters.
+    params, data
+        The point and the rest of the arguments.
+    rho, epsilon
+        Radius of the perturbation (paper, equation 1), and what is added to the norm it divides
+        by; both finite and not below 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that are not as described, each with what is wrong where.
+    """
+    arguments.require(loss, params, data)
+    for name, value in (("rho", rho), ("epsilon", epsilon)):
+        arguments.require_number(name, value, lambda x: 0 <= x < math.inf, "of at least 0")
+    value_and_grad = jax.value_and_grad(lambda point: arguments.scalar(loss(point, *data)))
+    dtype = jax.tree.leaves(params)[0].dtype
+    rho, epsilon = (jnp.asarray(value, dtype) for value in (rho, epsilon))
+    _, gradient, ascended = gradients(sam(), value_and_grad, params, rho, epsilon)
+    return gradient, ascended
