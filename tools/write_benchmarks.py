@@ -1,6 +1,6 @@
 """Write docs/benchmarks.md from what the benchmarks stored in benchmarks/results.
 
-Run as ``python docs/write_benchmarks.py``. A test holds the committed file equal to what this
+Run as ``python tools/write_benchmarks.py``. A test holds the committed file equal to what this
 script writes.
 """
 
@@ -27,7 +27,7 @@ from benchmarks import (
 )
 from benchmarks.measuring import RESULTS
 
-PAGE = Path(__file__).resolve().with_name("benchmarks.md")
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 Results = Mapping[str, Any]
 
@@ -35,7 +35,7 @@ INTRODUCTION = """\
 # Benchmarks
 
 Everything here was measured by `make benchmark` (one part: `make benchmark ARGS=training`), and
-this page is written by `python docs/write_benchmarks.py` from what that stored in
+this page is written by `python tools/write_benchmarks.py` from what that stored in
 [benchmarks/results](../benchmarks/results). Both sides of a ratio took turns in one run; figures
 are medians with the least and the most in brackets. The machine, with the versions of everything,
 stands in each file: two cores, shared with others, so a second is not a figure to compare between

@@ -1,6 +1,6 @@
 """Print, as Markdown, the verdicts on the paper's claims that an experiment came to.
 
-    python docs/write_claims_table.py results/laptop/claims.csv
+    python tools/write_claims_table.py results/laptop/claims.csv
 
 A row per claim, a column per task: the verdict's sign, the effect (the median over seeds) and,
 from several seeds, its range. docs/laptop_claims.csv is where the README's table comes from; a

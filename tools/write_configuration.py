@@ -1,6 +1,6 @@
 """Write docs/configuration.md from the schema and config.yaml.
 
-Run as ``python docs/write_configuration.py``. A test holds the committed file equal to what this
+Run as ``python tools/write_configuration.py``. A test holds the committed file equal to what this
 script writes.
 """
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-DOCS = Path(__file__).resolve().parent
-SCHEMA = DOCS.parent / "workflow/scripts/samedge/config/schema.yaml"
-DEFAULT = DOCS.parent / "config.yaml"
-PAGE = DOCS / "configuration.md"
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCHEMA = REPOSITORY / "workflow/scripts/samedge/config/schema.yaml"
+DEFAULT = REPOSITORY / "config.yaml"
+PAGE = REPOSITORY / "docs" / "configuration.md"
 
 PREFACE = """\
-<!-- Written by docs/write_configuration.py from the schema and config.yaml; edit those. -->
+<!-- Written by tools/write_configuration.py from the schema and config.yaml; edit those. -->
 # Configuration
 
 `config.yaml` is the default experiment. Another one is a file of your own with the keys that

@@ -1,6 +1,6 @@
 """Print, as Markdown, how close each run of some cubes came to its edge.
 
-    python docs/write_edge_table.py results/laptop/cubes/*.nc
+    python tools/write_edge_table.py results/laptop/cubes/*.nc
 
 For every run the table gives the median of |λ1| / edge over the checks in the second half of its
 steps; the edge is the SAM edge, which is 2/η at ρ = 0. Cubes of one task need not be converged

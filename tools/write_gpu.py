@@ -1,6 +1,6 @@
 """Write docs/gpu.md from what the GPU's benchmark stored in benchmarks/results/gpu.json.
 
-Run as ``python docs/write_gpu.py``. A test holds the committed file equal to what this script
+Run as ``python tools/write_gpu.py``. A test holds the committed file equal to what this script
 writes.
 """
 
@@ -20,7 +20,7 @@ from samedge.config import experiment as configuration
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Seconds of a job of training that are neither steps nor products, as allowed for below.
 START = 30
-PAGE = Path(__file__).resolve().with_name("gpu.md")
+PAGE = REPOSITORY / "docs" / "gpu.md"
 
 TEXT = """\
 # On a GPU
@@ -28,7 +28,7 @@ TEXT = """\
 `benchmarks/gpu.py` measures in a given number of minutes all that a GPU can tell, the most
 valuable first: whether its numbers are those of a CPU and of float64, how fast it steps and
 measures at the paper's size, what TF32 would cost, and whole jobs that share a card or go on after
-a kill. This page is written by `python docs/write_gpu.py` from what it stored in
+a kill. This page is written by `python tools/write_gpu.py` from what it stored in
 [benchmarks/results/gpu.json](../benchmarks/results/gpu.json).
 
 ## What an H200 gave

@@ -1,6 +1,6 @@
 """Write docs/workflow.md, the rules of the default experiment and what depends on what.
 
-Run as ``python docs/write_rulegraph.py``. A test holds the committed file equal to what this
+Run as ``python tools/write_rulegraph.py``. A test holds the committed file equal to what this
 script writes.
 """
 
@@ -10,12 +10,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent
-REPOSITORY = DOCS.parent
-PAGE = DOCS / "workflow.md"
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = REPOSITORY / "docs" / "workflow.md"
 
 PREFACE = """\
-<!-- Written by docs/write_rulegraph.py from the Snakefile; edit that. -->
+<!-- Written by tools/write_rulegraph.py from the Snakefile; edit that. -->
 # Workflow
 
 The rules of the default experiment; an arrow leads from a rule to one that uses what it makes.

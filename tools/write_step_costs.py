@@ -1,6 +1,6 @@
 """Print, as Markdown, what crossing each bound of Proposition 3 adds to the loss in one step.
 
-    python docs/write_step_costs.py results/default tiny_shakespeare
+    python tools/write_step_costs.py results/default tiny_shakespeare
 
 For every SAM run of a task and every check whose parameters were kept (`audit.at`), in float64 and
 on the batch of the check: both ends of the spectrum over their bounds, as recorded; by how much the

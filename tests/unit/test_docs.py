@@ -32,8 +32,8 @@ def fenced(text, language):
 
 
 def program(repository, name):
-    """Return a program of docs/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, repository / "docs" / f"{name}.py")
+    """Return a program of tools/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, repository / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -92,7 +92,7 @@ def test_links_lead_somewhere(repository, name):
 
 # Where people read how to call Snakemake.
 READ = ("*.md", "Makefile", "Snakefile", "Dockerfile", "*.yaml", "config/*", "profiles/*/*")
-READ += ("docs/*.md", "docs/*.py", "workflow/**/*.rst", "workflow/**/*.py", "workflow/**/*.smk")
+READ += ("docs/*.md", "tools/*.py", "workflow/**/*.rst", "workflow/**/*.py", "workflow/**/*.smk")
 
 
 def commands_of(text):
@@ -185,7 +185,7 @@ def test_the_examples_of_extending_run(repository, tmp_path):
 def test_the_edge_table_is_written_from_a_cube(repository, tmp_path):
     cube = tmp_path / "mnist.nc"
     files.write(synthetic.run(synthetic.run_settings()), cube)
-    script = repository / "docs" / "write_edge_table.py"
+    script = repository / "tools" / "write_edge_table.py"
     written = subprocess.run(
         [sys.executable, script, cube], capture_output=True, text=True, check=True
     ).stdout
@@ -199,7 +199,7 @@ def test_the_tables_of_claims_are_those_of_the_experiments(repository, verdicts,
     done = subprocess.run(
         [
             sys.executable,
-            repository / "docs" / "write_claims_table.py",
+            repository / "tools" / "write_claims_table.py",
             repository / "docs" / f"{verdicts}.csv",
         ],
         capture_output=True,

@@ -10,7 +10,7 @@ import pytest
 
 from samedge.updates import edges
 
-PATH = Path(__file__).parents[2] / "docs" / "write_step_costs.py"
+PATH = Path(__file__).parents[2] / "tools" / "write_step_costs.py"
 ETA, RHO = 0.5, 0.3
 
 
