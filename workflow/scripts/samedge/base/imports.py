@@ -16,6 +16,7 @@ RUN_MODULES = (
     "curvature/krylov/basis",
     "curvature/krylov/certificate",
     "curvature/krylov/quadrature",
+    "curvature/limits",
     "curvature/microbatches",
     "curvature/products",
     "curvature/scaling",

@@ -15,6 +15,7 @@ from samedge.base.errors import UserError, nearest
 from samedge.base.registry import declared
 from samedge.config import settings
 from samedge.config.messages import dotted, spelled, violations
+from samedge.curvature.limits import least_vectors
 
 PACKAGE = Path(__file__).parents[1]
 SCHEMA = Path(__file__).with_name("schema.yaml")
@@ -169,7 +170,7 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
             f"curvature.max_products: found {products}, must be at least {2 * wanted}, twice "
             "curvature.eigenvalues"
         )
-    vectors, least = config["curvature"]["max_vectors"], settings.least_vectors(wanted)
+    vectors, least = config["curvature"]["max_vectors"], least_vectors(wanted)
     if vectors < least:
         yield (
             f"curvature.max_vectors: found {vectors}, must be at least {least} for "

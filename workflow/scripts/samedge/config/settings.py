@@ -42,11 +42,6 @@ def decimal_string(value: int | float | str) -> str:
     return format(number if number else abs(number), "f")
 
 
-def least_vectors(eigenvalues: int) -> int:
-    """Return the smallest ``max_vectors``: twice the wanted pairs and ends, and 16 to explore."""
-    return 2 * eigenvalues + 2 + 16
-
-
 @dataclass(frozen=True)
 class DatasetSettings:
     """Which data set, and how much of it: images, or characters of text (None: all)."""

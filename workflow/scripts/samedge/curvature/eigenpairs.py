@@ -27,10 +27,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from samedge.config.settings import least_vectors
 from samedge.curvature import arguments
 from samedge.curvature.density import spectral_density
 from samedge.curvature.krylov import basis, certificate
+from samedge.curvature.limits import least_vectors
 from samedge.curvature.products import Loss, explained_derivatives, hessian_vector_product
 from samedge.curvature.scaling import OperatorScale
 
