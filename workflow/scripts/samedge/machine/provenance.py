@@ -7,14 +7,11 @@ import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import jax
 
 from samedge.machine.device import PINNED
-
-if TYPE_CHECKING:
-    from samedge.data.file import TaskData
 
 UNKNOWN = "unknown"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -35,7 +32,19 @@ _NO_NUMBERS_FLAGS = ("--xla_dump_", "--xla_gpu_cuda_data_dir")
 _GIT_ELSEWHERE = {"GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}
 
 
-def provenance(data: "TaskData") -> dict[str, object]:
+class DataFile(Protocol):
+    """What is told of a data file, see :class:`samedge.data.file.TaskData`."""
+
+    @property
+    def attributes(self) -> Mapping[str, str | bool | int]:
+        """Return what the file says of itself: source, description and stand_in among others."""
+
+    @property
+    def checksum(self) -> str:
+        """Return the SHA-256 (hexadecimal) over the file's arrays and attributes."""
+
+
+def provenance(data: DataFile) -> dict[str, object]:
     """Return the global attributes that every run file carries besides its settings."""
     device = jax.devices()[0]
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
