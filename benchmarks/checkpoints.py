@@ -31,8 +31,8 @@ from samedge.base.errors import run_script
 from samedge.config.experiment import load
 from samedge.config.settings import RunSettings
 from samedge.curvature.microbatches import mean_over_microbatches
-from samedge.data.file import Minibatches
 from samedge.machine.device import prepare_jax
+from samedge.tasks.inputs import Minibatches
 from samedge.tasks.problems import Problem, build_problem
 from samedge.training.checkpoints import Checkpoints, Interval
 from samedge.training.run import LONGEST_CHUNK, train

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from samedge.base.files import checksum
 from samedge.config.experiment import load
 from samedge.config.grid import grid_json
 from samedge.config.settings import AuditSettings, BudgetSettings, CheckSettings, RunSettings
-from samedge.data.file import TaskData, checksum, write_data
+from samedge.data.file import TaskData, write_data
 from samedge.data.prepare import Request, prepare
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -26,7 +26,8 @@ from samedge.base.errors import UserError
 from samedge.base.files import whole_file
 from samedge.config.settings import BudgetSettings, CheckSettings, RunSettings
 from samedge.curvature.products import hessian_operator
-from samedge.data.file import Minibatches, TaskData
+from samedge.data.file import TaskData
+from samedge.tasks.inputs import Minibatches
 from samedge.tasks.problems import Problem, build_problem
 from samedge.training.run import Snapshot, train
 

@@ -34,8 +34,8 @@ from benchmarks.gpu_kit import POINTS
 from samedge.base.errors import run_script
 from samedge.config.settings import RunSettings
 from samedge.curvature.microbatches import mean_over_microbatches
-from samedge.data.file import Minibatches
 from samedge.machine.device import prepare_jax
+from samedge.tasks.inputs import Minibatches
 from samedge.tasks.models import flax_networks
 from samedge.tasks.problems import Problem, build_problem
 from samedge.training.run import train

@@ -3,10 +3,11 @@
 import numpy as np
 import xarray as xr
 
+from samedge.base.files import checksum
 from samedge.config.grid import grid_json
 from samedge.config.settings import RunSettings, build
 from samedge.curvature.krylov.quadrature import moment
-from samedge.data.file import TaskData, checksum
+from samedge.data.file import TaskData
 from samedge.records import files, schema
 from samedge.updates.edges import sam_edge
 

@@ -16,11 +16,11 @@ import synthetic
 from samedge.audit import float64, table
 from samedge.base.errors import Interrupted, UserError
 from samedge.curvature.krylov import basis
-from samedge.data.file import Minibatches, character_windows
 from samedge.machine.provenance import provenance
 from samedge.machine.signals import noted
 from samedge.records import files as records
 from samedge.records import parameters
+from samedge.tasks.inputs import Minibatches, character_windows
 from samedge.tasks.problems import build_problem
 from samedge.training import run as training
 from synthetic import run_settings, task_data

@@ -6,15 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samedge.base.errors import UserError
-from samedge.data.file import (
-    Minibatches,
-    TaskData,
-    character_windows,
-    checksum,
-    image_arrays,
-    read_data,
-    write_data,
-)
+from samedge.base.files import checksum
+from samedge.data.file import TaskData, read_data, write_data
+from samedge.tasks.inputs import Minibatches, character_windows, image_arrays
 
 ATTRIBUTES = {
     "name": "dots",

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from samedge.base.errors import UserError
-from samedge.data.file import TaskData, checksum, image_arrays
+from samedge.base.files import checksum
+from samedge.data.file import TaskData
+from samedge.tasks.inputs import image_arrays
 from samedge.tasks.model import MODELS, Model
 from samedge.tasks.problems import TASKS, Problem, build_problem
 from samedge.training import run

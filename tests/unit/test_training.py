@@ -12,6 +12,7 @@ import pytest
 from samedge.base.errors import UserError
 from samedge.config import settings
 from samedge.data import file
+from samedge.tasks.inputs import Minibatches, image_arrays
 from samedge.tasks.problems import Problem, build_problem
 from samedge.training import run as training
 from samedge.updates import rule as sam
@@ -84,7 +85,7 @@ class Line:
         for step in range(steps):
             chosen = slice(None)
             if run.batch_size is not None:
-                batches = file.Minibatches(EXAMPLES, run.batch_size, run.seed)
+                batches = Minibatches(EXAMPLES, run.batch_size, run.seed)
                 chosen = batches.indices(step, 1)[0]
             data = self.inputs[chosen], self.targets[chosen]
             gradient = jax.grad(loss)(params, *data)
@@ -290,7 +291,7 @@ def test_what_does_not_fit_the_data_is_an_error(image_data, changes, message):
 def test_images_problem_reports_the_share_of_wrong_labels(image_data):
     problem = build_problem(run_settings(), image_data)
     params = jax.jit(problem.init)(jax.random.key(0))
-    arrays = file.image_arrays(image_data)
+    arrays = image_arrays(image_data)
     from samedge.tasks import model as models
 
     model = models.mlp(10, depth=2, width=4)

@@ -24,6 +24,8 @@ rule audit_run:
             "tasks/models/flax_networks",
             "tasks/models/haiku_transformer",
             "curvature/eigenpairs",
+            "curvature/limits",
+            "tasks/inputs",
             "tasks/losses",
             "tasks/model",
             "records/parameters",

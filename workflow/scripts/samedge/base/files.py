@@ -1,19 +1,25 @@
-"""Files that appear whole or not at all, and locks that end with the process that holds them."""
+"""Files that appear whole or not at all, their checksums, and locks that end with their process."""
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from samedge.base.errors import UserError
 
 SEAL = b"\nsamedge-sha256:"
 HEX_DIGITS = 64
+
+#: What a file of arrays says of itself.
+Attributes = Mapping[str, str | bool | int]
 
 
 @contextmanager
@@ -95,6 +101,17 @@ def check_seal(path: Path) -> bool:
             "the workflow again"
         )
     return True
+
+
+def checksum(arrays: Mapping[str, np.ndarray], attributes: Attributes) -> str:
+    """Return the SHA-256 (hexadecimal) over names, types, shapes and contents, and attributes."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    digest.update(json.dumps(dict(attributes), sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -27,6 +27,7 @@ RUN_MODULES = (
     "records/files",
     "records/parameters",
     "records/schema",
+    "tasks/inputs",
     "tasks/losses",
     "tasks/model",
     "tasks/models/flax_networks",

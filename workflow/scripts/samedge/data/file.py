@@ -1,4 +1,4 @@
-"""The data file that training reads, and what training makes of it: inputs, windows, minibatches.
+"""The data file that training reads.
 
 A data file is a NumPy archive (``.npz``) of a few arrays, their attributes and a SHA-256 checksum
 over both. Equal contents give equal bytes, and a damaged file is noticed when it is read.
@@ -11,7 +11,6 @@ Text (attribute ``kind`` = "characters"):
     train_text uint8 (n,), test_text uint8 (m,): ASCII codes from 1 to 127.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,13 +20,9 @@ from typing import BinaryIO
 import numpy as np
 
 from samedge.base.errors import UserError
-from samedge.base.files import whole_file
+from samedge.base.files import Attributes, checksum, whole_file
 
-PIXEL_SCALE = 256
-PADDING = 0
 CLASSES = 10  # of a data file that does not say
-
-Attributes = Mapping[str, str | bool | int]
 
 # The two entries of a data file beside its arrays; arrays may not take these names.
 _ATTRIBUTES = "attributes"
@@ -49,17 +44,6 @@ class TaskData:
     arrays: dict[str, np.ndarray]
     attributes: dict[str, str | bool | int]
     checksum: str
-
-
-def checksum(arrays: Mapping[str, np.ndarray], attributes: Attributes) -> str:
-    """Return the SHA-256 (hexadecimal) over names, types, shapes and contents, and attributes."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    digest.update(json.dumps(dict(attributes), sort_keys=True).encode())
-    return digest.hexdigest()
 
 
 def write_data(path: Path | str, arrays: Mapping[str, np.ndarray], attributes: Attributes) -> str:
@@ -150,88 +134,3 @@ class _Pausing:
         """Return so many bytes (all that are left for -1), as the file does."""
         self._pause()
         return self._read(size)
-
-
-def image_arrays(data: TaskData, dtype: np.dtype | type = np.float32) -> dict[str, np.ndarray]:
-    """Scale and centre images: pixels / 256 minus the mean training image.
-
-    The mean is over the training images in the file, pixel by pixel, and centres the test images
-    too.
-
-    Returns
-    -------
-    train_inputs, test_inputs : (n, height, width, channels), computed in ``dtype``
-    train_labels, test_labels : int32 (n,)
-    """
-    arrays = data.arrays
-    mean = arrays["train_inputs"].mean(axis=0, dtype=np.float64) / PIXEL_SCALE
-    centred = {}
-    for split in ("train", "test"):
-        pixels = arrays[f"{split}_inputs"].astype(dtype)
-        pixels /= PIXEL_SCALE
-        pixels -= mean.astype(dtype)
-        centred[f"{split}_inputs"] = pixels
-        centred[f"{split}_labels"] = arrays[f"{split}_labels"].astype(np.int32)
-    return centred
-
-
-def character_windows(text: np.ndarray, sequence_length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a text into consecutive windows of ``sequence_length + 1`` characters.
-
-    Parameters
-    ----------
-    text : (n,) character codes; 0 is the padding token and does not occur
-    sequence_length : L, the number of characters that the model sees at once
-
-    Returns
-    -------
-    inputs : int32 (windows, L), each window without its last character
-    targets : int32 (windows, L), each window without its first character; the last window is
-        padded with 0
-    """
-    width = sequence_length + 1
-    windows = -(-len(text) // width)
-    padded = np.full(windows * width, PADDING, dtype=np.int32)
-    padded[: len(text)] = text
-    padded = padded.reshape(windows, width)
-    return padded[:, :-1].copy(), padded[:, 1:].copy()
-
-
-@dataclass(frozen=True)
-class Minibatches:
-    """The minibatches of every step of a run, a function of the seed and the step only.
-
-    An epoch is a permutation of the examples cut into ``examples // batch_size`` minibatches; the
-    examples that are left over sit that epoch out.
-    """
-
-    examples: int
-    batch_size: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.batch_size <= self.examples:
-            raise UserError(
-                f"batch_size: {self.batch_size} is not between 1 and {self.examples}, the number "
-                "of training examples (images, or windows of text)"
-            )
-
-    @property
-    def per_epoch(self) -> int:
-        """Return the number of minibatches in an epoch."""
-        return self.examples // self.batch_size
-
-    def epoch(self, epoch: int) -> np.ndarray:
-        """Return the minibatches of an epoch, int32 (per_epoch, batch_size)."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
-        kept = order[: self.per_epoch * self.batch_size]
-        return kept.reshape(self.per_epoch, self.batch_size).astype(np.int32)
-
-    def indices(self, first_step: int, count: int) -> np.ndarray:
-        """Return the examples of steps ``first_step`` and on, int32 (count, batch_size)."""
-        if count == 0:
-            return np.empty((0, self.batch_size), dtype=np.int32)
-        first_epoch, offset = divmod(first_step, self.per_epoch)
-        last_epoch = (first_step + count - 1) // self.per_epoch
-        epochs = [self.epoch(epoch) for epoch in range(first_epoch, last_epoch + 1)]
-        return np.concatenate(epochs)[offset : offset + count]

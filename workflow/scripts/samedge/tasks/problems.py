@@ -20,14 +20,9 @@ import numpy as np
 from samedge.base.errors import UserError
 from samedge.base.registry import Registry
 from samedge.config.settings import RunSettings
-from samedge.data.file import (
-    Minibatches,
-    TaskData,
-    character_windows,
-    image_arrays,
-    number_of_classes,
-)
+from samedge.data.file import TaskData, number_of_classes
 from samedge.machine.signals import heed
+from samedge.tasks.inputs import Minibatches, character_windows, image_arrays
 from samedge.tasks.losses import LOSSES, MEANS_OVER_EXAMPLES, character_losses
 from samedge.tasks.model import MODELS, Model
 from samedge.tasks.probing import depends_on_batch, is_mean_over_halves

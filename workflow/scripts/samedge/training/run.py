@@ -15,9 +15,9 @@ import numpy as np
 from samedge.base.errors import Interrupted
 from samedge.config.settings import DivergenceSettings, RunSettings
 from samedge.curvature.eigenpairs import RitzPairs, top_eigenpairs
-from samedge.data.file import Minibatches
 from samedge.machine.signals import heed, noted
 from samedge.records.files import Outcome
+from samedge.tasks.inputs import Minibatches
 from samedge.tasks.problems import Problem, measured_batch
 from samedge.training.checkpoints import Checkpoints
 from samedge.training.schedule import Schedule
