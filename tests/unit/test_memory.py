@@ -13,6 +13,7 @@ from samedge.base.registry import declared
 from samedge.config.experiment import load
 from samedge.config.settings import DatasetSettings, ModelSettings
 from samedge.tasks import model as models
+from samedge.tasks import sizes
 from samedge.training import memory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,15 +43,15 @@ def test_closed_forms_count_the_parameters_of_the_models(name, shape, outputs, s
     example = jnp.zeros((1, *shape)) if shape else jnp.zeros((1, 7), jnp.int32)
     params = jax.eval_shape(model.init, jax.random.key(0), example)
     counted = sum(leaf.size for leaf in jax.tree.leaves(params))
-    assert memory.SIZES[name](shape, outputs, **settings).parameters == counted
+    assert sizes.SIZES[name](shape, outputs, **settings).parameters == counted
 
 
 def test_every_model_has_a_size_and_takes_the_same_settings():
-    assert declared(Path(memory.__file__)) == declared(Path(models.__file__))
+    assert declared(Path(sizes.__file__)) == declared(Path(models.__file__))
 
 
 def test_activations_of_a_perceptron_are_its_layers_before_and_after_relu():
-    assert memory.mlp((4,), 3, depth=3, width=5).activations == 4 + 2 * 5 + 2 * 5 + 3
+    assert sizes.mlp((4,), 3, depth=3, width=5).activations == 4 + 2 * 5 + 2 * 5 + 3
 
 
 def test_the_estimate_covers_what_the_papers_job_was_measured_to_take():
@@ -66,7 +67,7 @@ def test_the_estimate_covers_what_the_papers_job_was_measured_to_take():
 def test_memory_grows_with_what_takes_it():
     run = first_run("mnist", "paper.yaml")
     least = memory.training_mb(run)
-    parameters = memory.mlp((28, 28, 1), 10, depth=4, width=1000).parameters
+    parameters = sizes.mlp((28, 28, 1), 10, depth=4, width=1000).parameters
     vectors = dataclasses.replace(run.curvature, max_vectors=run.curvature.max_vectors + 100)
     more = memory.training_mb(dataclasses.replace(run, curvature=vectors)) - least
     assert more == pytest.approx(350 * parameters * 4 / memory.MB, abs=1)

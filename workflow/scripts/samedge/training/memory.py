@@ -9,18 +9,13 @@ data. In numbers of the job's type (float32; float64 in an audit), a run holds a
 
 and beside them what every job takes. Several runs that train at once are measured one after the
 other: each further one adds what it trains with and what its solver starts from next. The sizes of
-a model are closed forms, in :data:`SIZES`, by the model's name; the tests hold them against the
-models themselves.
+models are those of :mod:`samedge.tasks.sizes`.
 """
 
-import itertools
 import math
-from dataclasses import dataclass
 
-from samedge.base.registry import Registry
 from samedge.config.settings import RunSettings
-
-SIZES = Registry("model's size")
+from samedge.tasks.sizes import SIZES, Size
 
 # Parameter vectors of a training step: the parameters, those perturbed, both gradients, the
 # update, and a Hessian-vector product's direction and result, with one to spare.
@@ -44,68 +39,11 @@ CHARACTERS = {"tiny_shakespeare": 1_115_394}
 CLASSES, VOCABULARY = 10, 128
 
 
-@dataclass(frozen=True)
-class Size:
-    """How many numbers a model has for parameters, and for the activations of one example."""
-
-    parameters: int
-    activations: int
-
-
-@SIZES.register("mlp")
-def mlp(shape: tuple[int, ...], outputs: int, *, depth: int, width: int) -> Size:
-    """Dense layers of ``width``, each with its value before and after ReLU."""
-    widths = [math.prod(shape), *[width] * (depth - 1), outputs]
-    parameters = sum(_dense(*pair) for pair in itertools.pairwise(widths))
-    return Size(parameters, widths[0] + 2 * width * (depth - 1) + outputs)
-
-
-@SIZES.register("cnn")
-def cnn(shape: tuple[int, ...], outputs: int, *, blocks: int, channels: int) -> Size:
-    """Blocks of convolution of nine shifted copies, ReLU, LayerNorm and pooling."""
-    height, width, before = shape
-    parameters = activations = 0
-    for block in range(blocks):
-        after = channels * 2**block
-        parameters += _dense(9 * before, after) + 2 * after
-        activations += height * width * (9 * before + 4 * after)
-        height, width, before = height // 2, width // 2, after
-    flat = height * width * before
-    return Size(parameters + _dense(flat, outputs), activations + flat + outputs)
-
-
-@SIZES.register("transformer")
-def transformer(
-    shape: tuple[int, ...],
-    outputs: int,
-    *,
-    layers: int,
-    heads: int,
-    key_size: int,
-    model_size: int,
-    sequence_length: int,
-    widening_factor: int,
-) -> Size:
-    """Layers of attention and feed-forward network between embeddings and logits."""
-    del shape  # characters: the sequence's length is the model's own
-    attended, hidden, norm = heads * key_size, widening_factor * model_size, 2 * model_size
-    attention = 3 * _dense(model_size, attended) + _dense(attended, model_size)
-    feed_forward = _dense(model_size, hidden) + _dense(hidden, model_size)
-    ends = (outputs + sequence_length) * model_size + norm + _dense(model_size, outputs)
-    # Of a position: queries, keys, values and what is attended; logits and weights of every head;
-    # both normed inputs and both results; the hidden layer before and after GELU.
-    position = 4 * attended + 2 * heads * sequence_length + 4 * model_size + 2 * hidden
-    return Size(
-        layers * (attention + feed_forward + 2 * norm) + ends,
-        sequence_length * (layers * position + 2 * model_size + 2 * outputs),
-    )
-
-
 def training_mb(run: RunSettings) -> int:
     """Return the megabytes (10⁶ bytes) to ask for to train and measure a run.
 
-    A model without an entry in :data:`SIZES`, or a data set whose size is not known here, makes
-    it 16,000.
+    A model whose size :mod:`samedge.tasks.sizes` does not know, or a data set whose size is not
+    known here, makes it 16,000.
     """
     return together_mb(run, 1)
 
@@ -172,7 +110,3 @@ def _examples(run: RunSettings) -> int | None:
     """Return how many examples a gradient takes at a time, None where it cannot be told."""
     everything = EXAMPLES.get(run.dataset.name, (None,))[0]
     return run.microbatch or run.batch_size or run.dataset.train_examples or everything
-
-
-def _dense(inputs: int, outputs: int) -> int:
-    return inputs * outputs + outputs
