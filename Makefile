@@ -59,16 +59,16 @@ PIP_INSTALL = -m pip install --quiet --no-deps --no-build-isolation --require-ha
 
 # The paper's data sets, prepared in .venv-data, the one environment with TensorFlow. What is in
 # TFDS_DATA_DIR already stays as it is.
-PREPARE = from samedge import errors, prepared; errors.run_script(lambda: [prepared.open_splits(\
-	name, ()) for name in ("mnist", "cifar10", "tiny_shakespeare")])
+PREPARE = from samedge.base.errors import run_script; from samedge.data.tfds import open_splits; \
+	run_script(lambda: [open_splits(name, ()) for name in ("mnist", "cifar10", "tiny_shakespeare")])
 
 # An environment of whatever is newest, made anew each time.
 NEWEST = $(PYTHON) -m venv --clear .venv-newest && \
 	.venv-newest/bin/python -m pip install --quiet --editable '.[test]'
 # What somebody without the workflow does first.
-TRY = import jax, jax.numpy as jnp; from samedge import edge, hessian, sam; \
-	top = hessian.top_eigenpairs(lambda w: jnp.sum(w**4), jnp.ones(30), (), key=jax.random.key(0)); \
-	print("samedge", sam.__file__, "eigenvalues", top.values, "edge", edge.sam_edge(1.0, 0.1, 0.1))
+TRY = import jax, jax.numpy as jnp, samedge; \
+	top = samedge.top_eigenpairs(lambda w: jnp.sum(w**4), jnp.ones(30), (), key=jax.random.key(0)); \
+	print("samedge", samedge.__file__, "eigenvalues", top.values, "edge", samedge.sam_edge(1.0, 0.1, 0.1))
 
 .DEFAULT_GOAL := help
 .PHONY: help figures test test-newest wheel test-slurm test-environments test-remote run lint environment googlebatch tfds \

@@ -1,7 +1,15 @@
 """Sharpness-Aware Minimization and the edge of stability: train, measure, judge.
 
-The package knows nothing of Snakemake, and importing it imports no JAX. Each folder is a room,
-which imports from the rooms below it only::
+What a script of one's own needs is here, see docs/extending.md. It is imported when it is first
+asked for, so that importing the package takes no time and imports no JAX::
+
+    import samedge
+
+    top = samedge.top_eigenpairs(loss, params, data, key=key)
+    edge = samedge.sam_edge(gradient_norm, eta, rho)
+
+The package knows nothing of Snakemake. Each folder is a room, which imports from the rooms below it
+only::
 
     explorer | sharing
     figures  | audit
@@ -11,4 +19,91 @@ which imports from the rooms below it only::
     curvature | base
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samedge import edge, hessian, sam
+    from samedge.edge import (
+        edge_ratio,
+        gd_edge,
+        negative_curvature_bound,
+        sam_edge,
+        unnormalized_sam_edge,
+    )
+    from samedge.hessian import (
+        Eigenpairs,
+        RitzPairs,
+        SpectralDensity,
+        hessian_vector_product,
+        spectral_density,
+        top_eigenpairs,
+    )
+    from samedge.sam import RULES, UpdateRule, gradients, sam_gradient
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "RULES",
+    "Eigenpairs",
+    "RitzPairs",
+    "SpectralDensity",
+    "UpdateRule",
+    "__version__",
+    "edge",
+    "edge_ratio",
+    "gd_edge",
+    "gradients",
+    "hessian",
+    "hessian_vector_product",
+    "negative_curvature_bound",
+    "sam",
+    "sam_edge",
+    "sam_gradient",
+    "spectral_density",
+    "top_eigenpairs",
+    "unnormalized_sam_edge",
+]
+
+# The module that a name comes from; each of the modules is offered as well.
+_HOMES = {
+    "edge_ratio": "edge",
+    "gd_edge": "edge",
+    "negative_curvature_bound": "edge",
+    "sam_edge": "edge",
+    "unnormalized_sam_edge": "edge",
+    "Eigenpairs": "hessian",
+    "RitzPairs": "hessian",
+    "SpectralDensity": "hessian",
+    "hessian_vector_product": "hessian",
+    "spectral_density": "hessian",
+    "top_eigenpairs": "hessian",
+    "RULES": "sam",
+    "UpdateRule": "sam",
+    "gradients": "sam",
+    "sam_gradient": "sam",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is offered when it is first asked for.
+
+    Raises
+    ------
+    AttributeError
+        For any other name, with the nearest one.
+    """
+    if name not in __all__:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, __all__, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"it offers {', '.join(__all__)}"
+        raise AttributeError(f"module 'samedge' has no attribute '{name}'; {hint}")
+    module = importlib.import_module(f"samedge.{_HOMES.get(name, name)}")
+    # Kept, so that it is found without this function from now on.
+    value = globals()[name] = getattr(module, name) if name in _HOMES else module
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,86 @@
+"""What ``import samedge`` offers, without importing it before it is asked for."""
+
+import importlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import samedge
+from samedge import edge, hessian, sam
+
+MODULES = {"edge": edge, "hessian": hessian, "sam": sam}
+
+
+def python(repository, code):
+    """Run code in a process of its own beside the package; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=repository / "workflow" / "scripts",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_imports_nothing_large(repository):
+    code = "import sys, samedge; dir(samedge); print(*sys.modules)"
+    modules = set(python(repository, code).split())
+    assert "samedge" in modules
+    assert not modules & {"jax", "numpy", "optax", "xarray", "yaml", "difflib"}
+    assert not [name for name in modules if name.startswith("samedge.")]
+
+
+def test_the_edges_need_no_jax(repository):
+    code = "import sys, samedge; print(samedge.sam_edge(1.0, 0.1, 0.0), 'jax' in sys.modules)"
+    assert python(repository, code).split() == ["20.0", "False"]
+
+
+@pytest.mark.parametrize("name", samedge.__all__)
+def test_every_name_that_is_offered_is_there(name):
+    assert getattr(samedge, name) is not None
+    assert name in dir(samedge)
+
+
+def test_what_is_offered_are_three_modules_and_all_of_theirs():
+    names = {name for module in MODULES.values() for name in module.__all__}
+    assert set(samedge.__all__) == {"__version__", *MODULES, *names}
+    for title, module in MODULES.items():
+        assert getattr(samedge, title) is module
+        for name in module.__all__:
+            assert getattr(samedge, name) is getattr(module, name)
+
+
+def test_a_star_import_gives_all_of_it(repository):
+    code = "from samedge import *; import samedge; print(set(samedge.__all__) <= {*globals()})"
+    assert python(repository, code).strip() == "True"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("top_eigenpair", "; did you mean 'top_eigenpairs'?"),
+        ("Hessian", "; did you mean 'hessian'?"),
+        ("zzz", "; it offers RULES, Eigenpairs, "),
+    ],
+)
+def test_an_unknown_name_is_answered_with_what_there_is(name, hint):
+    with pytest.raises(AttributeError) as error:
+        getattr(samedge, name)
+    assert str(error.value).startswith(f"module 'samedge' has no attribute '{name}'{hint}")
+
+
+def test_a_room_is_a_module_though_the_package_does_not_offer_it(repository):
+    code = "import samedge; print(hasattr(samedge, 'base')); from samedge import base; print(base)"
+    assert python(repository, code).startswith("False\n<module 'samedge.base'")
+
+
+def test_what_make_imports_of_the_package_is_there(repository):
+    text = (repository / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+    imports = re.findall(r"from (samedge[\w.]*) import (\w+(?:, \w+)*)", text)
+    assert imports
+    for module, names in imports:
+        for name in names.split(", "):
+            assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
