@@ -99,10 +99,11 @@ test-slurm: $(STAMP)  ## run the workflow's tests on a Slurm of this machine's o
 run: $(STAMP)  ## snakemake with your arguments: make run ARGS="figure_04 --cores all"
 	$(ACTIVATE) && snakemake $(ARGS)
 
-lint: $(STAMP)  ## check style, imports between rooms, and workflow
+lint: $(STAMP)  ## check style, imports between rooms, types, and workflow
 	$(ACTIVATE) && ruff check .
 	$(ACTIVATE) && ruff format --check .
 	$(ACTIVATE) && PYTHONPATH=workflow/scripts lint-imports --no-cache
+	$(ACTIVATE) && mypy
 	$(ACTIVATE) && snakefmt --check Snakefile workflow
 	$(ACTIVATE) && snakemake --lint
 

@@ -78,16 +78,17 @@ def audit(
     Interrupted
         When a signal that is noted (:mod:`samedge.machine.signals`) has asked the process to end.
     """
-    if not jax.config.jax_enable_x64:
+    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ValueError("the audit needs jax_enable_x64")
     _require_match(settings, data, run, saved)
-    problems = {dtype: build_problem(settings, data, dtype) for dtype in (np.float64, np.float32)}
+    exact, trained = (build_problem(settings, data, dtype) for dtype in (np.float64, np.float32))
     audited = []
     for number, kept in enumerate(saved.kept):
         check = _check_of(run, kept.step)
-        points = [_Point(settings, problem, kept, dtype) for dtype, problem in problems.items()]
+        double = _Point(settings, exact, kept, np.float64)
+        single = _Point(settings, trained, kept, np.float32)
         recorded = run.isel(eta=0, rho=0, seed=0, check=check)
-        audited.append(_audit_check(check, *points, recorded))
+        audited.append(_audit_check(check, double, single, recorded))
         worst = audited[-1].worst(RECORDED)
         report(
             f"check {number + 1}/{len(saved.kept)}, step {kept.step}  "

@@ -48,7 +48,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, allow_abbrev=False)
         self.add_argument(VERBOSE, action="store_true", help="show the traceback of any error")
 
-    def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    def parse_args(  # type: ignore[override]  # no namespace of the caller's own is taken
+        self, argv: Sequence[str] | None = None
+    ) -> argparse.Namespace:
         """Return the arguments; what is not known ends the program with a message."""
         arguments, unknown = self.parse_known_args(argv)
         if unknown:

@@ -43,7 +43,7 @@ def require(loss: Any, params: Any, data: Any, microbatch: Any = None) -> None:
                 "anything else to the loss with functools.partial"
             )
     if microbatch is not None:
-        require_pieces(data, microbatch)
+        require_pieces(tuple(data), microbatch)
 
 
 def require_pieces(data: tuple[Any, ...], microbatch: Any) -> None:
@@ -90,7 +90,7 @@ def require_like(name: str, tree: Any, params: Any) -> None:
     """
     leaves, structure = jax.tree.flatten(tree)
     wanted, expected = tree_flatten_with_path(params)
-    if structure != expected:
+    if structure != expected:  # type: ignore[operator]  # JAX's types know no comparison
         raise TypeError(f"{name} is {structure}, and params are {expected}")
     for (path, like), leaf in zip(wanted, leaves, strict=True):
         found = f"{getattr(leaf, 'dtype', _kind(leaf))}{list(np.shape(leaf))}"
@@ -215,7 +215,7 @@ def _require_parameters(params: Any) -> None:
                 f"{name} is {leaf.dtype}; parameters are float32, or all float64: convert it if it "
                 "is a parameter, and pass it through data if it is not"
             )
-        if leaf.dtype == np.float64 and not jax.config.jax_enable_x64:
+        if leaf.dtype == np.float64 and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             raise ValueError(
                 f"{name} is float64, and JAX would compute in float32; convert the parameters to "
                 'float32, or call jax.config.update("jax_enable_x64", True)'

@@ -43,7 +43,9 @@ def without_jit(loss: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(loss, MethodType):
         function = without_jit(loss.__func__)
         return loss if function is loss.__func__ else MethodType(function, loss.__self__)
-    return without_jit(loss.__wrapped__) if isinstance(loss, JITTED) else loss
+    if isinstance(loss, JITTED):
+        return without_jit(loss.__wrapped__)  # type: ignore[attr-defined]
+    return loss
 
 
 def _parts(value: Any) -> Iterable[bytes]:
@@ -51,7 +53,8 @@ def _parts(value: Any) -> Iterable[bytes]:
     if isinstance(value, core.ClosedJaxpr | core.Jaxpr):
         # Since JAX 0.11 the two are one class, whose ``jaxpr`` is itself.
         yield from (_content(const) for const in getattr(value, "consts", ()))
-        yield from _program(getattr(value, "jaxpr", value))
+        program: Any = getattr(value, "jaxpr", value)
+        yield from _program(program)
     elif isinstance(value, tuple | list):
         yield str(len(value)).encode()
         for item in value:

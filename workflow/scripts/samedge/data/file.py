@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def write_data(path: Path | str, arrays: Mapping[str, np.ndarray], attributes: A
     """
     digest = checksum(arrays, attributes)
     text = json.dumps(dict(attributes), sort_keys=True)
-    entries = {**arrays, _ATTRIBUTES: np.array(text), _CHECKSUM: np.array(digest)}
+    entries: dict[str, Any] = {**arrays, _ATTRIBUTES: np.array(text), _CHECKSUM: np.array(digest)}
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **entries)
     return digest

@@ -41,7 +41,7 @@ def draw(judged: Sequence[Judged], tasks: Sequence[str]) -> Figure:
     width = WORDING + COLUMN * len(columns)
     height = HEAD + ROW * len(claims) + FOOT
     with matplotlib.style.context(paper.STYLE):
-        figure = Figure(figsize=(width, height), layout="none")
+        figure = Figure(figsize=(width, height), layout="none")  # type: ignore[arg-type]
         ax = figure.add_axes((0, 0, 1, 1))
         ax.set(xlim=(0, width), ylim=(height, 0))
         ax.set_axis_off()
@@ -126,7 +126,8 @@ def _legend(ax: Axes, y: float, judged: Sequence[Judged]) -> None:
     ax.text(
         0.08,
         y + 0.15,
-        "\n".join(textwrap.wrap(f"{text}.", int(19 * ax.figure.get_figwidth()))),
+        # The axes are as wide as the figure, and in inches.
+        "\n".join(textwrap.wrap(f"{text}.", int(19 * ax.get_xlim()[1]))),
         va="top",
         fontsize="x-small",
         color="0.35",

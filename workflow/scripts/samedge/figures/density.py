@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -16,7 +17,7 @@ from samedge.figures import panels, paper
 from samedge.records import files
 
 #: Colour and dash of the last share of the budget, the one before it, ...; then from the front.
-STYLES = (
+STYLES: tuple[tuple[str, Any], ...] = (
     (panels.VERMILION, "-"),
     (panels.GREEN, (0, (5, 1.5))),
     (panels.SKY, (0, (1.5, 1))),
@@ -34,7 +35,7 @@ class Density:
 
     share: float
     place: int
-    style: tuple[str, object]
+    style: tuple[str, Any]
     nodes: np.ndarray
     weights: np.ndarray
     size: float
@@ -217,7 +218,7 @@ def _share_name(share: float) -> str:
     return SHARE_NAMES.get(share, f"after {share:.3g} of the budget")
 
 
-def _style(cube: xr.Dataset, place: int) -> tuple[str, object]:
+def _style(cube: xr.Dataset, place: int) -> tuple[str, Any]:
     return STYLES[(cube.sizes["density_check"] - 1 - place) % len(STYLES)]
 
 

@@ -179,7 +179,7 @@ def _text(cube: xr.Dataset, eta: int, rho: int, value: float, shown: Map) -> str
     return "\n".join(lines) or "too few checks"
 
 
-def _luminance(colour: tuple[float, ...]) -> float:
+def _luminance(colour: tuple[float, ...] | np.ndarray) -> float:
     """Return the relative luminance of an RGB colour, from 0 to 1 (ITU-R BT.709)."""
     return float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
 

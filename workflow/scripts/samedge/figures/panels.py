@@ -6,11 +6,13 @@ and draws on the axes it is given; layout, titles and legends are :mod:`samedge.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
 from samedge.analysis.statistics import BOUNDED
@@ -23,10 +25,10 @@ RANK_STYLES = ((BLUE, "-", "o"), (GREEN, "-", "s"), (SKY, "-", "^"))
 EIGENVALUE = r"$|\lambda_"
 UNSOLVED = "residual above tolerance"
 #: The dashes of the two edges interlock, so that both can be seen where they are one line.
-SAM_EDGE = {"color": VERMILION, "linestyle": (0, (4, 4)), "linewidth": 1.5}
-GD_EDGE = {"color": "black", "linestyle": (4, (4, 4)), "linewidth": 1.1}
-FIRST = {"color": BLUE, "linestyle": "-", "marker": "o"}
-SECOND = {"color": VERMILION, "linestyle": (0, (5, 1.5)), "marker": "s"}
+SAM_EDGE: dict[str, Any] = {"color": VERMILION, "linestyle": (0, (4, 4)), "linewidth": 1.5}
+GD_EDGE: dict[str, Any] = {"color": "black", "linestyle": (4, (4, 4)), "linewidth": 1.1}
+FIRST: dict[str, Any] = {"color": BLUE, "linestyle": "-", "marker": "o"}
+SECOND: dict[str, Any] = {"color": VERMILION, "linestyle": (0, (5, 1.5)), "marker": "s"}
 LOSS_STYLES = (FIRST, SECOND)
 ALIGNMENTS = (
     ("gradient_alignment", "gradient", FIRST),
@@ -318,12 +320,14 @@ def _range(ax: Axes, x: np.ndarray, spread: Spread | None, name: str, style: dic
         _band(ax, x, low, high, style["color"], f"range of {name}")
 
 
-def _band(ax: Axes, x, low, high, color: str, gid: str) -> None:
+def _band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: str, gid: str) -> None:
     """Fill between two curves."""
     ax.fill_between(x, low, high, color=color, alpha=BAND_ALPHA, linewidth=0, zorder=1.5, gid=gid)
 
 
-def _line(ax, x, y, style, number, label, alpha) -> None:
+def _line(
+    ax: Axes, x: np.ndarray, y: np.ndarray, style: dict, number: int, label: str, alpha: float
+) -> None:
     """Draw one marked line."""
     (line,) = ax.plot(
         x, y, color=style["color"], linestyle=style["linestyle"], alpha=alpha, label=label
@@ -331,7 +335,7 @@ def _line(ax, x, y, style, number, label, alpha) -> None:
     _mark(line, style["marker"], np.arange(len(x)), number)
 
 
-def _mark(line, marker: str, eligible: np.ndarray, offset: int) -> None:
+def _mark(line: Line2D, marker: str, eligible: np.ndarray, offset: int) -> None:
     """Put about ten markers on a line, at points of ``eligible``, shifted by ``offset``."""
     stride = max(1, len(eligible) // 10)
     start = (offset * stride) // 3

@@ -79,6 +79,7 @@ def draw(
     with matplotlib.style.context(STYLE):
         if spec.kind == "edge_ratio":
             return edge_ratio_figure()
+        assert cube is not None, "Figure 1 alone is drawn without a cube"
         return _KINDS[spec.kind](cube, rho, axis, f"Figure {spec.number}")
 
 

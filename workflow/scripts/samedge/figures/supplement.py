@@ -3,6 +3,7 @@
 import html
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 import xarray as xr
@@ -30,8 +31,11 @@ def run_page(run: xr.Dataset, axis: str) -> Figure:
     with matplotlib.style.context(paper.STYLE):
         time = panels.time_axis(run, axis)
         # All pages are alike, so that fixed margins do, at a fraction of the time.
-        figure = Figure(figsize=SIZE, layout="none")
-        layout = [["whole", "whole", "zoom", "ends"], ["bounds", "loss", "alignment", "norms"]]
+        figure = Figure(figsize=SIZE, layout="none")  # type: ignore[arg-type]
+        layout: list[Any] = [
+            ["whole", "whole", "zoom", "ends"],
+            ["bounds", "loss", "alignment", "norms"],
+        ]
         axes = figure.subplot_mosaic(layout, sharex=True)
         whole, zoom, ends, bounds, loss, alignment, norms = axes.values()
 

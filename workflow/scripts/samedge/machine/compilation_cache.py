@@ -72,10 +72,10 @@ def count_programs() -> ProgramCount:
     """Return a count that goes on counting the programs that XLA compiles or JAX loads."""
     count = ProgramCount()
 
-    def ready(event: str, seconds: float, **_: object) -> None:
+    def ready(event: str, duration_secs: float, **_: str | int) -> None:
         count.needed += event == PROGRAM_READY
         if event in PREPARATIONS:
-            count.spent(seconds)
+            count.spent(duration_secs)
 
     def found(event: str, **_: object) -> None:
         count.found += event == PROGRAM_FOUND

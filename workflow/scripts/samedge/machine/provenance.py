@@ -53,7 +53,7 @@ def provenance(data: DataFile) -> dict[str, object]:
         "package_versions": json.dumps(versions),
         "unlocked_packages": unlocked(versions),
         "device": device.device_kind,
-        "matmul_precision": jax.config.jax_default_matmul_precision,
+        "matmul_precision": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
         "jax_settings": jax_settings(),
         "data_source": data.attributes["source"],
         "data_description": data.attributes["description"],

@@ -52,8 +52,8 @@ def character_windows(text: np.ndarray, sequence_length: int) -> tuple[np.ndarra
     windows = -(-len(text) // width)
     padded = np.full(windows * width, PADDING, dtype=np.int32)
     padded[: len(text)] = text
-    padded = padded.reshape(windows, width)
-    return padded[:, :-1].copy(), padded[:, 1:].copy()
+    cut = padded.reshape(windows, width)
+    return cut[:, :-1].copy(), cut[:, 1:].copy()
 
 
 @dataclass(frozen=True)

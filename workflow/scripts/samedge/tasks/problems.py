@@ -27,7 +27,7 @@ from samedge.tasks.losses import LOSSES, MEANS_OVER_EXAMPLES, character_losses
 from samedge.tasks.model import MODELS, Model
 from samedge.tasks.probing import depends_on_batch, is_mean_over_halves
 
-TASKS = Registry("kind of task")
+TASKS: "Registry[Callable[..., Problem]]" = Registry("kind of task")
 
 VOCABULARY = 128  # ASCII
 TEST_BATCH = 100  # examples evaluated at a time
@@ -90,7 +90,7 @@ def build_problem(
             "examples"
         )
     if settings.microbatch is not None:
-        _require_mean(settings, problem, batch, dtype)
+        _require_mean(settings, settings.microbatch, problem, batch, dtype)
     return problem
 
 
@@ -239,8 +239,11 @@ def _require_same_data(settings: RunSettings, data: TaskData) -> None:
             f"{wanted.name}, which holds {data.attributes['kind']}"
         )
     suffix = "text" if "train_text" in arrays else "inputs"
-    found = {"name": data.attributes["name"], "source": data.attributes["source"]}
-    asked = {"name": wanted.name, "source": settings.source}
+    found: dict[str, object] = {
+        "name": data.attributes["name"],
+        "source": data.attributes["source"],
+    }
+    asked: dict[str, object] = {"name": wanted.name, "source": settings.source}
     for part, count in (("train", wanted.train_examples), ("test", wanted.test_examples)):
         if count is not None:
             asked[f"{part}_examples"] = count
@@ -268,11 +271,11 @@ def _require_fit(settings: RunSettings, problem: Problem, dtype: np.dtype | type
 
 
 def _require_mean(
-    settings: RunSettings, problem: Problem, batch: int, dtype: np.dtype | type
+    settings: RunSettings, microbatch: int, problem: Problem, batch: int, dtype: np.dtype | type
 ) -> None:
     """Refuse microbatches that do not divide the batch, or whose mean is not the batch's loss."""
-    where = f"task {settings.task}: microbatch {settings.microbatch}"
-    if batch % settings.microbatch:
+    where = f"task {settings.task}: microbatch {microbatch}"
+    if batch % microbatch:
         raise UserError(f"{where} does not divide the batch of {batch} examples")
     if settings.loss.name not in MEANS_OVER_EXAMPLES:
         raise UserError(

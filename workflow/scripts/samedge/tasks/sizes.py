@@ -5,11 +5,10 @@ They are told without JAX, before a job starts; the tests hold them against the 
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from samedge.base.registry import Registry
-
-SIZES = Registry("model's size")
 
 
 @dataclass(frozen=True)
@@ -18,6 +17,9 @@ class Size:
 
     parameters: int
     activations: int
+
+
+SIZES: Registry[Callable[..., Size]] = Registry("model's size")
 
 
 @SIZES.register("mlp")

@@ -95,14 +95,14 @@ def _size(run: RunSettings) -> Size | None:
 
 def _data(run: RunSettings) -> int | None:
     """Return how many numbers the data have, None where it cannot be told."""
-    wanted = (run.dataset.train_examples, run.dataset.test_examples)
+    train, test = run.dataset.train_examples, run.dataset.test_examples
     if run.dataset.name in PIXELS:
-        counts = zip(wanted, EXAMPLES[run.dataset.name], strict=True)
+        counts = zip((train, test), EXAMPLES[run.dataset.name], strict=True)
         return math.prod(PIXELS[run.dataset.name]) * sum(
             there if count is None else count for count, there in counts
         )
-    if None not in wanted:
-        return sum(wanted)
+    if train is not None and test is not None:
+        return train + test
     return CHARACTERS.get(run.dataset.name)
 
 

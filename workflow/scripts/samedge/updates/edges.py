@@ -16,10 +16,16 @@ what is missing, and stays. They raise a ValueError for numbers out of range, an
 what is none.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+#: Numbers or arrays of them, which broadcast.
+Numbers = Any
 
-def gd_edge(eta):
+
+def gd_edge(eta: Numbers) -> Numbers:
     """Return the edge of gradient descent, ``2/eta`` (in units of curvature).
 
     A step lowers the loss of any quadratic whose Hessian's operator norm is below it.
@@ -30,7 +36,7 @@ def gd_edge(eta):
     return 2.0 / eta
 
 
-def sam_edge(gradient_norm, eta, rho):
+def sam_edge(gradient_norm: Numbers, eta: Numbers, rho: Numbers) -> Numbers:
     r"""Return the SAM edge, the positive root of :math:`\eta\lambda(1+\rho\lambda/\|g\|) = 2`.
 
     A step lowers the loss of any quadratic whose Hessian has no negative eigenvalue and an operator
@@ -56,7 +62,7 @@ def sam_edge(gradient_norm, eta, rho):
     return 4.0 / (eta * (1.0 + (1.0 + 8.0 * rho / (eta * gradient_norm)) ** 0.5))
 
 
-def negative_curvature_bound(gradient_norm, rho):
+def negative_curvature_bound(gradient_norm: Numbers, rho: Numbers) -> Numbers:
     r"""Return the eigenvalue :math:`-\|g\|/\rho` down to which no term of a step raises the loss.
 
     At it :math:`c_i` is zero (Proposition 3 of Long & Bartlett 2024). Below it SAM
@@ -72,7 +78,7 @@ def negative_curvature_bound(gradient_norm, rho):
     return -gradient_norm / rho
 
 
-def unnormalized_sam_edge(eta, rho):
+def unnormalized_sam_edge(eta: Numbers, rho: Numbers) -> Numbers:
     r"""Return the edge of SAM without normalisation, the positive root of a quadratic equation.
 
     The equation is :math:`\eta\lambda(1+\rho\lambda)=2`, the root
@@ -83,7 +89,7 @@ def unnormalized_sam_edge(eta, rho):
     return 4.0 / (eta * (1.0 + (1.0 + 8.0 * rho / eta) ** 0.5))
 
 
-def edge_ratio(alpha):
+def edge_ratio(alpha: Numbers) -> Numbers:
     r"""Return SAM edge over GD edge, :math:`\frac{\alpha}{2}(\sqrt{1+4/\alpha}-1)` (Figure 1).
 
     Here :math:`\alpha = \eta\|g\|/(2\rho)` > 0. The ratio tends to 1 as alpha grows and to 0 like
@@ -93,16 +99,18 @@ def edge_ratio(alpha):
     return 2.0 / (1.0 + (1.0 + 4.0 / alpha) ** 0.5)
 
 
-def _require_above_zero(**values):
+def _require_above_zero(**values: Numbers) -> None:
     for name, value in values.items():
         _require(name, value, lambda numbers: ~(numbers <= 0), "above 0")
 
 
-def _require_radius(rho):
+def _require_radius(rho: Numbers) -> None:
     _require("rho", rho, lambda numbers: ~(numbers < 0), "of at least 0")
 
 
-def _require(name, value, fits, asked):
+def _require(
+    name: str, value: Numbers, fits: Callable[[np.ndarray], np.ndarray], asked: str
+) -> None:
     """Refuse numbers that do not fit; traced arrays, whose numbers are not there yet, pass."""
     try:
         numbers = np.asarray(value)

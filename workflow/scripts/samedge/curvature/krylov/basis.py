@@ -203,7 +203,9 @@ def orthogonal(vectors: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Arr
     """
     floor = 16 * jnp.finfo(start.dtype).eps
 
-    def one_pass(carry: tuple[jax.Array, jax.Array, jax.Array]):
+    def one_pass(
+        carry: tuple[jax.Array, jax.Array, jax.Array],
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         rest, norm, _ = carry
         shorter = rest - (vectors @ rest) @ vectors
         return shorter, jnp.linalg.norm(shorter), norm

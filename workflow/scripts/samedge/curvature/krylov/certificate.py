@@ -33,7 +33,8 @@ def unseen(diagonal: np.ndarray, couplings: np.ndarray, bound: float, size: int)
     """
     # Whatever the unit of the eigenvalues: near 1, where no product of two leaves the range.
     exponent = int(np.frexp(max(np.max(np.abs([*diagonal, *couplings])), bound))[1])
-    diagonal, couplings, bound = (np.ldexp(x, -exponent) for x in (diagonal, couplings, bound))
+    diagonal, couplings = np.ldexp(diagonal, -exponent), np.ldexp(couplings, -exponent)
+    bound = float(np.ldexp(bound, -exponent))
     least = np.inf
     for end in (bound, -bound):
         before, current, total, back = 0.0, 1.0, 1.0, 0.0
