@@ -26,8 +26,8 @@ from benchmarks.gpu_kit import Kit, Store
 from benchmarks.traps import TRAPS, spring
 from samedge.curvature.eigenpairs import top_eigenpairs
 from samedge.machine.compilation_cache import count_programs
-from samedge.tasks import losses
-from samedge.tasks import model as models
+from samedge.tasks.loss import LOSSES
+from samedge.tasks.model import MODELS, Model
 from samedge.tasks.problems import build_problem
 from samedge.training.run import train
 from samedge.training.steps import take_steps
@@ -182,9 +182,9 @@ def report(part: Mapping[str, Any]) -> str:
     return "\n\n".join([*tables, measuring.table(rows)])
 
 
-def reference_models() -> dict[str, tuple[models.Model, Callable[..., jax.Array]]]:
+def reference_models() -> dict[str, tuple[Model, Callable[..., jax.Array]]]:
     """Return model and loss of each problem of ``tests/reference``, by its name."""
-    transformer = models.transformer(
+    transformer = MODELS["transformer"](
         128,
         layers=2,
         heads=2,
@@ -194,9 +194,9 @@ def reference_models() -> dict[str, tuple[models.Model, Callable[..., jax.Array]
         widening_factor=4,
     )
     return {
-        "mnist_mlp": (models.mlp(10, depth=4, width=12), losses.squared_error),
-        "cifar10_cnn": (models.cnn(10, blocks=2, channels=4), losses.squared_error),
-        "tiny_shakespeare_transformer": (transformer, losses.cross_entropy),
+        "mnist_mlp": (MODELS["mlp"](10, depth=4, width=12), LOSSES["squared_error"]),
+        "cifar10_cnn": (MODELS["cnn"](10, blocks=2, channels=4), LOSSES["squared_error"]),
+        "tiny_shakespeare_transformer": (transformer, LOSSES["cross_entropy"]),
     }
 
 

@@ -32,7 +32,7 @@ from benchmarks.gpu_kit import POINTS, Kit, Store
 from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import RitzPairs, top_eigenpairs
 from samedge.curvature.krylov import basis
-from samedge.tasks.models import flax_networks
+from samedge.tasks.models import cnn
 from samedge.tasks.problems import Problem, build_problem, measured_batch
 from samedge.training import memory
 from samedge.training.run import LONGEST_CHUNK, Run
@@ -204,9 +204,9 @@ def measure_convolution(kit: Kit, store: Store) -> None:
     """
     settings, data = kit.settings("paper/cifar10"), kit.data("paper/cifar10")
     products = {}
-    formulations = {"native": native_convolution, "shifted": flax_networks.shifted_convolution}
+    formulations = {"native": native_convolution, "shifted": cnn.shifted_convolution}
     for name, convolve in formulations.items():
-        with mock.patch.object(flax_networks, "shifted_convolution", convolve):
+        with mock.patch.object(cnn, "shifted_convolution", convolve):
             # The problem's loss is another function each time, so nothing traced is used again.
             run = start(settings, build_problem(settings, data))
             gradient = jax.jit(jax.grad(run.problem.loss))

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from samedge.config.settings import ModelSettings
-from samedge.tasks.losses import PADDING
+from samedge.tasks.loss import PADDING
 
 Leaves = Mapping[str, torch.Tensor]
 
@@ -48,7 +48,7 @@ def network(model: ModelSettings, params: Any) -> Network:
 
 
 def mlp(leaves: Leaves, x: torch.Tensor, *, depth: int, width: int) -> torch.Tensor:
-    """Map images ``(n, …)`` to ``(n, outputs)`` as :func:`samedge.tasks.model.mlp` does."""
+    """Map images ``(n, …)`` to ``(n, outputs)`` as :func:`samedge.tasks.models.mlp` does."""
     del width  # the parameters have it
     x = x.reshape(x.shape[0], -1)
     for layer in range(depth):
@@ -58,7 +58,7 @@ def mlp(leaves: Leaves, x: torch.Tensor, *, depth: int, width: int) -> torch.Ten
 
 
 def cnn(leaves: Leaves, x: torch.Tensor, *, blocks: int, channels: int) -> torch.Tensor:
-    """Map images ``(n, h, w, c)`` to ``(n, outputs)`` as :func:`samedge.tasks.model.cnn` does."""
+    """Map images ``(n, h, w, c)`` to ``(n, outputs)`` as :func:`samedge.tasks.models.cnn` does."""
     del channels
     for block in range(blocks):
         kernel = leaves[f"params/conv_{block}/kernel"].permute(3, 2, 0, 1)
@@ -81,7 +81,7 @@ def transformer(
     sequence_length: int,
     widening_factor: int,
 ) -> torch.Tensor:
-    """Map characters ``(n, T)`` to logits as :func:`samedge.tasks.model.transformer` does."""
+    """Map characters ``(n, T)`` to logits as :func:`samedge.tasks.models.transformer` does."""
     del model_size, sequence_length, widening_factor
     x = leaves["language_model/embed/embeddings"][tokens]
     x = x + leaves["language_model/positional_embeddings"]

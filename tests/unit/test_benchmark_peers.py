@@ -165,7 +165,7 @@ def test_the_networks_in_pytorch_have_the_same_loss_and_hessian(name):
     torch = pytest.importorskip("torch", reason="PyTorch is in the benchmarks' environment only")
     pytest.importorskip("hessian_eigenthings", reason="in the benchmarks' environment only")
     from benchmarks import torch_peer
-    from samedge.tasks.losses import LOSSES
+    from samedge.tasks.loss import LOSSES
 
     torch.set_num_threads(1)  # more only wait for each other on problems this small
     row, settings, shape = NETWORKS[name]

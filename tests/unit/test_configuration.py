@@ -375,10 +375,10 @@ def test_an_exponent_without_a_point_is_a_number(default):
     ("key", "name", "hint", "module"),
     [
         ("kind", "image", "images", "tasks/problems.py"),
-        ("dataset.name", "mnits", "mnist", "data/prepare.py"),
-        ("model.name", "MLP", "mlp", "tasks/model.py"),
-        ("loss.name", "square_error", "squared_error", "tasks/losses.py"),
-        ("update.name", "sma", "sam", "updates/rule.py"),
+        ("dataset.name", "mnits", "mnist", "data/sets"),
+        ("model.name", "MLP", "mlp", "tasks/models"),
+        ("loss.name", "square_error", "squared_error", "tasks/losses"),
+        ("update.name", "sma", "sam", "updates/rules"),
     ],
 )
 def test_an_unknown_name_is_named_with_the_nearest_and_where_to_register_it(

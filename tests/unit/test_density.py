@@ -8,8 +8,8 @@ import pytest
 from samedge.curvature import eigenpairs
 from samedge.curvature.density import spectral_density
 from samedge.curvature.krylov.quadrature import moment, smoothed
-from samedge.tasks import losses
-from samedge.tasks import model as models
+from samedge.tasks.loss import LOSSES
+from samedge.tasks.model import MODELS
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -44,14 +44,14 @@ def probes_of(size, probes, key=KEY):
 @pytest.fixture(scope="module")
 def network():
     """A small network on random images: loss, parameters, data and its dense Hessian."""
-    model = models.mlp(4, depth=3, width=6)
+    model = MODELS["mlp"](4, depth=3, width=6)
     keys = jax.random.split(jax.random.key(1), 3)
     inputs = jax.random.normal(keys[0], (12, 5), jnp.float32)
     targets = jax.random.normal(keys[1], (12, 4), jnp.float32)
     params = model.init(keys[2], inputs)
 
     def loss(params, inputs, targets):
-        return losses.squared_error(model.apply(params, inputs), targets)
+        return LOSSES["squared_error"](model.apply(params, inputs), targets)
 
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     dense = jax.hessian(lambda point: loss(unravel(point), inputs, targets))(flat)

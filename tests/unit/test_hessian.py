@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from samedge.curvature import eigenpairs
 from samedge.curvature.microbatches import mean_over_microbatches
-from samedge.tasks import losses
-from samedge.tasks import model as models
+from samedge.tasks.loss import LOSSES
+from samedge.tasks.model import MODELS
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -148,14 +148,14 @@ def test_not_finite_is_an_error():
 @pytest.fixture(scope="module")
 def network():
     """A small network, its loss and data."""
-    model = models.mlp(3, depth=3, width=6)
+    model = MODELS["mlp"](3, depth=3, width=6)
     key = jax.random.key(3)
     inputs = jax.random.normal(key, (8, 5), jnp.float32)
     targets = jax.nn.one_hot(jnp.arange(8) % 3, 3, dtype=jnp.float32)
     params = jax.jit(model.init)(key, inputs)
 
     def loss(params, inputs, targets):
-        return losses.squared_error(model.apply(params, inputs), targets)
+        return LOSSES["squared_error"](model.apply(params, inputs), targets)
 
     return loss, params, (inputs, targets)
 

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from samedge.base.registry import declared
+from samedge.base.registry import PACKAGE, declared
 from samedge.config.experiment import load
 from samedge.config.settings import DatasetSettings, ModelSettings
-from samedge.tasks import model as models
 from samedge.tasks import sizes
+from samedge.tasks.model import MODELS
 from samedge.training import memory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ def first_run(task, *overlays):
     ],
 )
 def test_closed_forms_count_the_parameters_of_the_models(name, shape, outputs, settings):
-    model = models.MODELS[name](outputs, **settings)
+    model = MODELS[name](outputs, **settings)
     example = jnp.zeros((1, *shape)) if shape else jnp.zeros((1, 7), jnp.int32)
     params = jax.eval_shape(model.init, jax.random.key(0), example)
     counted = sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -47,7 +47,7 @@ def test_closed_forms_count_the_parameters_of_the_models(name, shape, outputs, s
 
 
 def test_every_model_has_a_size_and_takes_the_same_settings():
-    assert declared(Path(sizes.__file__)) == declared(Path(models.__file__))
+    assert declared(Path(sizes.__file__)) == declared(PACKAGE / "tasks/models")
 
 
 def test_activations_of_a_perceptron_are_its_layers_before_and_after_relu():

@@ -7,9 +7,9 @@ import optax
 import pytest
 
 from benchmarks.convolutions import native_convolution
-from samedge.tasks import losses
-from samedge.tasks import model as models
-from samedge.tasks.models import flax_networks
+from samedge.tasks.loss import LOSSES, PADDING
+from samedge.tasks.model import MODELS
+from samedge.tasks.models import cnn
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -23,20 +23,20 @@ def shapes(model, inputs):
 
 
 def test_mlp_at_paper_size():
-    params = shapes(models.mlp(10, depth=4, width=1000), jnp.zeros((1, 28, 28, 1)))
+    params = shapes(MODELS["mlp"](10, depth=4, width=1000), jnp.zeros((1, 28, 28, 1)))
     layers = [(784, 1000), (1000, 1000), (1000, 1000), (1000, 10)]
     assert count(params) == sum(rows * columns + columns for rows, columns in layers)
 
 
 def test_cnn_at_paper_size():
-    params = shapes(models.cnn(10, blocks=2, channels=16), jnp.zeros((1, 32, 32, 3)))
+    params = shapes(MODELS["cnn"](10, blocks=2, channels=16), jnp.zeros((1, 32, 32, 3)))
     convolutions = (9 * 3 * 16 + 16) + (9 * 16 * 32 + 32)
     norms = 2 * 16 + 2 * 32
     assert count(params) == convolutions + norms + (8 * 8 * 32 * 10 + 10)
 
 
 def test_transformer_at_paper_size():
-    model = models.transformer(
+    model = MODELS["transformer"](
         128,
         layers=6,
         heads=8,
@@ -54,7 +54,7 @@ def test_transformer_at_paper_size():
 
 
 def test_weights_are_glorot_normal_and_biases_zero():
-    model = models.mlp(10, depth=3, width=400)
+    model = MODELS["mlp"](10, depth=3, width=400)
     params = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 300)))["params"]
     for name, (fan_in, fan_out) in {"dense_0": (300, 400), "dense_1": (400, 400)}.items():
         spread = float(jnp.std(params[name]["kernel"]))
@@ -63,7 +63,7 @@ def test_weights_are_glorot_normal_and_biases_zero():
 
 
 def test_transformer_weights_follow_their_initialisers():
-    model = models.transformer(
+    model = MODELS["transformer"](
         128,
         layers=2,
         heads=4,
@@ -82,7 +82,7 @@ def test_transformer_weights_follow_their_initialisers():
 
 @pytest.fixture(scope="module")
 def small_transformer():
-    model = models.transformer(
+    model = MODELS["transformer"](
         128,
         layers=1,
         heads=2,
@@ -105,8 +105,8 @@ def test_transformer_is_causal(small_transformer):
 
 def test_padding_is_not_attended_to(small_transformer):
     apply, params, tokens = small_transformer
-    padded = tokens.at[:, 5:].set(losses.PADDING)
-    other = padded.at[0].set(tokens[0].at[5:].set(losses.PADDING))
+    padded = tokens.at[:, 5:].set(PADDING)
+    other = padded.at[0].set(tokens[0].at[5:].set(PADDING))
     np.testing.assert_array_equal(apply(params, padded), apply(params, other))
     np.testing.assert_allclose(
         apply(params, padded)[:, :5], apply(params, tokens)[:, :5], atol=1e-6
@@ -115,16 +115,16 @@ def test_padding_is_not_attended_to(small_transformer):
 
 def test_on_a_gpu_nothing_is_scattered_and_the_loss_is_the_same_function(monkeypatch):
     """A scatter whose order is fixed is a loop over its indices on a GPU, one after the other."""
-    model = models.transformer(
+    model = MODELS["transformer"](
         128, layers=1, heads=2, key_size=4, model_size=8, sequence_length=12, widening_factor=2
     )
     tokens = jax.random.randint(jax.random.key(0), (2, 12), 32, 120, jnp.int32)
-    targets = jnp.roll(tokens, -1, axis=1).at[0, 9:].set(losses.PADDING)
+    targets = jnp.roll(tokens, -1, axis=1).at[0, 9:].set(PADDING)
     params = jax.jit(model.init)(jax.random.key(1), tokens)
     direction = jax.tree.map(jnp.ones_like, params)
 
     def loss(params):
-        return losses.cross_entropy(model.apply(params, tokens), targets)
+        return LOSSES["cross_entropy"](model.apply(params, tokens), targets)
 
     def all_of_it(params):
         product = jax.jvp(jax.grad(loss), (params,), (direction,))
@@ -150,7 +150,7 @@ def test_both_convolutions_are_one_function():
     images = jax.random.normal(key, (3, 8, 6, 4), jnp.float32)
     kernel = jax.random.normal(key, (3, 3, 4, 5), jnp.float32)
     np.testing.assert_allclose(
-        flax_networks.shifted_convolution(images, kernel),
+        cnn.shifted_convolution(images, kernel),
         native_convolution(images, kernel),
         atol=1e-4,
     )
@@ -159,17 +159,17 @@ def test_both_convolutions_are_one_function():
 def test_pooling_takes_the_maximum_of_each_square():
     images = jax.random.normal(jax.random.key(4), (2, 6, 4, 3), jnp.float32)
     expected = np.asarray(images).reshape(2, 3, 2, 2, 2, 3).max(axis=(2, 4))
-    np.testing.assert_array_equal(flax_networks._pool(images), expected)
+    np.testing.assert_array_equal(cnn._pool(images), expected)
 
 
 def test_squared_error_is_a_mean_over_examples_and_outputs():
     outputs = jnp.asarray([[1.0, 2.0], [0.0, 0.0], [3.0, 1.0]])
     targets = jnp.asarray([[0.0, 2.0], [0.0, 2.0], [3.0, 0.0]])
-    assert float(losses.squared_error(outputs, targets)) == pytest.approx((1 + 4 + 1) / 6)
+    assert float(LOSSES["squared_error"](outputs, targets)) == pytest.approx((1 + 4 + 1) / 6)
 
 
 def test_cross_entropy_is_a_mean_over_unmasked_characters():
     logits = jnp.log(jnp.asarray([[[0.5, 0.25, 0.25], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]]))
-    targets = jnp.asarray([[1, 2, losses.PADDING]], jnp.int32)
+    targets = jnp.asarray([[1, 2, PADDING]], jnp.int32)
     expected = -(np.log(0.25) + np.log(0.7)) / 2
-    assert float(losses.cross_entropy(logits, targets)) == pytest.approx(expected, rel=1e-6)
+    assert float(LOSSES["cross_entropy"](logits, targets)) == pytest.approx(expected, rel=1e-6)

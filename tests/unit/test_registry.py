@@ -83,20 +83,17 @@ def test_what_a_module_registers_is_read_from_its_source(tmp_path):
 def test_source_and_registry_agree_on_every_name():
     """The configuration is judged by the sources; jobs look names up in the imported modules."""
     registries = {
-        "tasks/problems.py": "TASKS",
-        "data/prepare.py": "DATASETS",
-        "tasks/model.py": "MODELS",
-        "tasks/losses.py": "LOSSES",
-        "updates/rule.py": "RULES",
+        "tasks/problems.py": ("tasks.problems", "TASKS"),
+        "data/sets": ("data.prepare", "DATASETS"),
+        "tasks/models": ("tasks.model", "MODELS"),
+        "tasks/losses": ("tasks.loss", "LOSSES"),
+        "updates/rules": ("updates.rule", "RULES"),
     }
     assert set(REGISTRIES.values()) == set(registries)
-    modules = {
-        name.removesuffix(".py").replace("/", "."): registry
-        for name, registry in registries.items()
-    }
     code = "import importlib\n" + "\n".join(
-        f"print(*importlib.import_module('samedge.{module}').{registry})"
-        for module, registry in modules.items()
+        f"{registry} = importlib.import_module('samedge.{module}').{registry}\n"
+        f"print(*(name for name in {registry} if {registry}[name]))"
+        for module, registry in registries.values()
     )
     run = subprocess.run(
         [sys.executable, "-c", code],

@@ -8,8 +8,8 @@ import pytest
 from samedge.base.errors import UserError
 from samedge.data.packages import ARCHIVES, SAMPLE_PACKAGES, fetch
 from samedge.data.prepare import Request, prepare
-from samedge.data.sets import sample
-from samedge.data.sets.plays import plain, render_play, render_plays
+from samedge.data.sets import cifar10
+from samedge.data.sets.tiny_shakespeare import plain, render_play, render_plays
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,7 @@ def test_the_cifar10_stand_in_is_disjoint_patches_of_ten_photographs(package_arc
     grey = np.ptp(arrays["train_inputs"].astype(int), axis=-1).max(axis=(1, 2)) == 0
     of_grey = [
         label
-        for label, name in enumerate(sample.PHOTOGRAPHS)
+        for label, name in enumerate(cifar10.PHOTOGRAPHS)
         if name.endswith(("brick.png", "camera.png", "grass.png", "gravel.png"))
     ]
     assert np.all(grey[np.isin(arrays["train_labels"], of_grey)])
@@ -90,7 +90,7 @@ def test_the_cifar10_stand_in_is_disjoint_patches_of_ten_photographs(package_arc
 
 def test_patches_tile_an_image_without_overlap():
     image = np.arange(70 * 100 * 3, dtype=np.uint32).reshape(70, 100, 3)
-    patches = sample._patches(image)
+    patches = cifar10._patches(image)
     assert patches.shape == (2 * 3, 32, 32, 3)
     assert len(np.unique(patches)) == patches.size
     np.testing.assert_array_equal(patches[4], image[32:64, 32:64])

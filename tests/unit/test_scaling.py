@@ -22,7 +22,8 @@ from samedge.curvature.krylov.quadrature import moment
 from samedge.tasks.problems import Problem
 from samedge.training import run as training
 from samedge.training.steps import alignment, norm_of
-from samedge.updates.rule import sam, sam_gradient
+from samedge.updates.rule import sam_gradient
+from samedge.updates.rules.sam import sam
 from test_training import Line, run_settings
 from test_training import loss as line_loss
 

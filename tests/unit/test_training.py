@@ -226,7 +226,7 @@ def test_gradients_at_rho_zero_are_one_gradient():
     line = Line()
     value_and_grad = jax.value_and_grad(lambda p: loss(p, line.inputs, line.targets))
     _, gradient, ascended = sam.gradients(
-        sam.sam(), value_and_grad, line.start, jnp.float32(0), 1e-5
+        sam.RULES["sam"](), value_and_grad, line.start, jnp.float32(0), 1e-5
     )
     for name in gradient:
         np.testing.assert_array_equal(gradient[name], ascended[name])
@@ -292,9 +292,9 @@ def test_images_problem_reports_the_share_of_wrong_labels(image_data):
     problem = build_problem(run_settings(), image_data)
     params = jax.jit(problem.init)(jax.random.key(0))
     arrays = image_arrays(image_data)
-    from samedge.tasks import model as models
+    from samedge.tasks.model import MODELS
 
-    model = models.mlp(10, depth=2, width=4)
+    model = MODELS["mlp"](10, depth=2, width=4)
     outputs = model.apply(params, jnp.asarray(arrays["test_inputs"]))
     expected = np.mean(np.argmax(np.asarray(outputs), axis=-1) != arrays["test_labels"])
     assert problem.test(params) == pytest.approx(expected)

@@ -16,6 +16,9 @@ SOURCES = ("Snakefile", "config.yaml", "config", "envs", "profiles", "workflow")
 TINY = "tiny.yaml"
 #: An environment in which whatever imports JAX or what builds on it fails.
 WITHOUT_JAX = {"PYTHONPATH": str(HERE / "without_jax")}
+# Where scripts leave word of what they imported, if they are asked to.
+RECORDING = HERE / "recording"
+MODULES = "modules"
 # What a person may have set that would make a run here differ from one elsewhere.
 UNSET = (
     "JAX_COMPILATION_CACHE_DIR",
@@ -80,9 +83,7 @@ class Checkout:
                 shutil.copy2(repository / name, root / name)
         shutil.copy2(HERE / TINY, root / TINY)
         checkout = cls(root)
-        own = (HERE / "own_datasets.py").read_text(encoding="utf-8")
-        with checkout.module("data/prepare.py").open("a", encoding="utf-8") as registry:
-            registry.write(own)
+        shutil.copy2(HERE / "own_datasets.py", checkout.module("data/sets"))
         return checkout
 
     def clone(self, root: Path) -> "Checkout":
@@ -93,6 +94,12 @@ class Checkout:
     def result(self, name: str) -> Path:
         """Return the path of a file among the results of the tiny experiment."""
         return self.root / "results/tiny" / name
+
+    def recording(self) -> dict[str, str]:
+        """Return the environment in which scripts say what they imported, in a folder here."""
+        folder = self.root / MODULES
+        folder.mkdir(exist_ok=True)
+        return {"PYTHONPATH": str(RECORDING), "MODULES_RECORD": str(folder)}
 
     def module(self, name: str) -> Path:
         """Return the path of a file of the package."""

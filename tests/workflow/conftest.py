@@ -36,7 +36,9 @@ def finished(unrun: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Check
     with locked(shared / "finished.lock", lambda: None):
         if not whole.exists():
             running = unrun.clone(shared / "running")
-            done = running.snakemake("--cores", "all", "--resources", "gpu=1")
+            done = running.snakemake(
+                "--cores", "all", "--resources", "gpu=1", **running.recording()
+            )
             if done.returncode:
                 shutil.rmtree(running.root)
             assert done.returncode == 0, done.stdout

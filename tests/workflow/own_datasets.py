@@ -1,4 +1,4 @@
-"""A user's own data sets: appended to sources.py in the copies of the checkout that tests run.
+"""A user's own data sets: a file beside the others in the copies of the checkout that tests run.
 
 They are generated, so that the workflow runs from data to figures without a network, and they
 enter as any data set of a user does: a function in the registry and its name in the configuration.

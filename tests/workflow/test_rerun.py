@@ -40,6 +40,7 @@ def test_nothing_is_left_to_do(finished: Checkout, targets):
     [
         (f"{PACKAGE}/figures/style.mplstyle", STYLED),
         (f"{PACKAGE}/figures/paper.py", DRAWN),
+        (f"{PACKAGE}/figures/panels.py", DRAWN),
         (f"{PACKAGE}/figures/supplement.py", {"plot_supplement": 3, "all": 1}),
         (f"{SCRIPTS}/plot_figure.py", {"plot_figure": 16, "all": 1}),
         (f"{SCRIPTS}/plot_density.py", {"plot_density": 3, "all": 1}),
@@ -50,12 +51,19 @@ def test_nothing_is_left_to_do(finished: Checkout, targets):
         (f"{PACKAGE}/explorer/explorer_map.js", {"write_explorer": 1, "all": 1}),
         (f"{SCRIPTS}/collect_runs.py", COLLECTED),
         (f"{PACKAGE}/updates/rule.py", TRAINED),
+        (f"{PACKAGE}/updates/rules/sam.py", TRAINED),
+        # Runs have the component that their settings name, and no other.
+        (f"{PACKAGE}/updates/rules/unnormalized_sam.py", {}),
+        (f"{PACKAGE}/tasks/models/cnn.py", {**ONE_TASK, "train_run": 2}),
+        (f"{PACKAGE}/tasks/losses/cross_entropy.py", {**ONE_TASK, "train_run": 2}),
+        (f"{PACKAGE}/data/sets/mnist.py", {}),
+        (f"{PACKAGE}/data/sets/own_datasets.py", {**TRAINED, "prepare_data": 3}),
         (f"{PACKAGE}/curvature/eigenpairs.py", TRAINED),
         (f"{PACKAGE}/curvature/density.py", TRAINED),
         (f"{PACKAGE}/data/prepare.py", {**TRAINED, "prepare_data": 3}),
-        # What words errors changes no data and no run.
-        (f"{PACKAGE}/base/errors.py", {**COLLECTED, "plot_figure": 16}),
-        # What only reads or checks the configuration changes nothing.
+        # What words errors, or reads and checks the configuration, changes nothing.
+        (f"{PACKAGE}/base/errors.py", {}),
+        (f"{PACKAGE}/config/messages.py", {}),
         (f"{PACKAGE}/config/experiment.py", {}),
         (f"{PACKAGE}/config/schema.yaml", {}),
     ],

@@ -4,24 +4,12 @@ from pathlib import Path
 
 from samedge.config.grid import grid_json
 
-COLLECT_MODULES = modules(
-    "records/cubes",
-    "records/merging",
-    "base/files",
-    "records/files",
-    "records/schema",
-    "config/grid",
-    "config/settings",
-    "updates/edges",
-    "base/errors",
-)
-
 
 rule collect_runs:
     input:
         runs=lambda wildcards: [run_path(run) for run in runs_of(wildcards.task)],
-        script=source_file("workflow/scripts/collect_runs.py"),
-        modules=COLLECT_MODULES,
+        script=script("collect_runs"),
+        modules=sources("collect_runs"),
     output:
         f"{RESULTS}/cubes/{{task}}.nc",
     log:
@@ -48,8 +36,8 @@ rule collect_runs:
 rule filter_diverged:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.nc",
-        script=source_file("workflow/scripts/filter_diverged.py"),
-        modules=COLLECT_MODULES,
+        script=script("filter_diverged"),
+        modules=sources("filter_diverged"),
     output:
         f"{RESULTS}/cubes/{{task}}.converged.nc",
     log:

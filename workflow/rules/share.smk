@@ -18,11 +18,8 @@ rule pack_experiment:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         files=SHARED,
-        script=source_file("workflow/scripts/pack_experiment.py"),
-        modules=FIGURE_MODULES
-        + modules(
-            "sharing/crate", "sharing/contents", "sharing/pack", "sharing/archive"
-        ),
+        script=script("pack_experiment"),
+        modules=sources("pack_experiment"),
     output:
         f"{RESULTS}/{EXPERIMENT.name}.zip",
     log:

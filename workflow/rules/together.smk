@@ -60,10 +60,8 @@ for task in TASKS:
             f"train_together_{task}"
         input:
             data=f"{RESULTS}/data/{task}.npz",
-            script=source_file("workflow/scripts/train_run.py"),
-            modules=modules(
-                *modules_of(together=True, parameters="parameters" in TRAINED)
-            ),
+            script=script("train_run"),
+            modules=sources("train_run", **EXPERIMENT.tasks[task].components),
         output:
             **{
                 kind: expand(
@@ -95,7 +93,7 @@ for task in TASKS:
         params:
             grid=together_grid(task),
             device=EXPERIMENT.device,
-            checkpoints=f"{RESULTS}/checkpoints/{task}",
+            checkpoints=f"{PREFIXED}/checkpoints/{task}",
             folder=lambda wildcards, output: Path(output.run[0]).parent,
             kept=lambda wildcards, output: (
                 ["--parameters", str(Path(output.parameters[0]).parent)]

@@ -4,8 +4,8 @@
 rule train_run:
     input:
         data=f"{RESULTS}/data/{{task}}.npz",
-        script=source_file("workflow/scripts/train_run.py"),
-        modules=modules(*modules_of(together=False, parameters="parameters" in TRAINED)),
+        script=script("train_run"),
+        modules=run_sources("train_run"),
     output:
         **TRAINED,
     log:
@@ -30,7 +30,7 @@ rule train_run:
         settings=run_settings,
         device=EXPERIMENT.device,
         # No output: what a failed job has put out is deleted, and this must not be.
-        checkpoints=f"{RESULTS}/checkpoints/{{task}}/{RUN_NAME}",
+        checkpoints=f"{PREFIXED}/checkpoints/{{task}}/{RUN_NAME}",
         kept=lambda wildcards, output: (
             ["--parameters", output.parameters] if "parameters" in TRAINED else []
         ),

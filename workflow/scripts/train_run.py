@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
         say(f"warning: packages not of the lock's versions: {attributes['unlocked_packages']}")
     interval = Interval(arguments.checkpoint_minutes or None, arguments.checkpoint_steps or None)
     together = len(jobs) > 1
-    checkpoints = [_checkpoints(job, attributes, interval, together) for job in jobs]
+    checkpoints = [_checkpoints(job, attributes, interval) for job in jobs]
     members = [*zip(jobs, checkpoints, strict=True)]
     parts, history = [members], "trained and measured by samedge"
     if together:
@@ -182,14 +182,12 @@ def _say_of(name: str, report: Callable[[str], None], line: str) -> None:
     report(f"{name}  {line}")
 
 
-def _checkpoints(
-    job: Job, attributes: Mapping[str, object], interval: Interval, together: bool
-) -> Checkpoints:
+def _checkpoints(job: Job, attributes: Mapping[str, object], interval: Interval) -> Checkpoints:
     """Return the checkpoints of a run, of which those of a job of several runs are not its own."""
     identity = {
         "settings": job.settings.to_json(),
         "parameters": job.parameters is not None,
-        "sources": sources_digest(together, job.parameters is not None),
+        "sources": sources_digest(Path(__file__), **job.settings.components),
         **{name: value for name, value in attributes.items() if name != "git_commit"},
     }
     return Checkpoints(job.checkpoints, identity, interval, say)

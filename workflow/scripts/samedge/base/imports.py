@@ -1,59 +1,97 @@
-"""Which modules of this package decide a run's numbers or its file.
+"""Which files of this package decide what a script does, read from the sources.
 
-They are inputs of the training rule, so that editing one trains again, and part of what a
-checkpoint belongs to, so that no run goes on with other sources than it began with. What only
-reads the command line or words an error is left out, and so is what a job does not import.
+They are inputs of its rule, so that an edit runs the rule again, and part of what a checkpoint
+belongs to, so that no run goes on with other sources than it began with.
+
+A script is decided by what it imports, itself or through others, wherever in a function; and by the
+*components* that its settings name: a data set, a model, a loss, an update rule, each a file of
+its own, so that a new one runs nothing again.
 """
 
+import ast
 import hashlib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-RUN_MODULES = (
-    "base/files",
-    "curvature/arguments",
-    "curvature/density",
-    "curvature/eigenpairs",
-    "curvature/krylov/basis",
-    "curvature/krylov/certificate",
-    "curvature/krylov/quadrature",
-    "curvature/limits",
-    "curvature/microbatches",
-    "curvature/products",
-    "curvature/scaling",
-    "curvature/tracing",
-    "data/file",
-    "machine/device",
-    "machine/provenance",
-    "records/files",
-    "records/parameters",
-    "records/schema",
-    "tasks/inputs",
-    "tasks/losses",
-    "tasks/model",
-    "tasks/models/flax_networks",
-    "tasks/models/haiku_transformer",
-    "tasks/probing",
-    "tasks/problems",
-    "training/checkpoints",
-    "training/loop",
-    "training/observers",
-    "training/run",
-    "training/schedule",
-    "training/steps",
-    "updates/edges",
-    "updates/rule",
+from samedge.base.registry import PACKAGE, components
+
+#: The folders of components, by what a configuration calls them.
+FOLDERS = {
+    "dataset": "data/sets",
+    "model": "tasks/models",
+    "loss": "tasks/losses",
+    "update": "updates/rules",
+}
+#: What words messages, judges configurations, or chooses where a job runs: no result depends on it.
+UNRELATED = frozenset(
+    {
+        "base/errors",
+        "base/imports",
+        "base/log",
+        "base/registry",
+        "config/experiment",
+        "config/messages",
+        "machine/compilation_cache",
+        "machine/gpus",
+        "machine/signals",
+    }
 )
 
 
-def modules_of(together: bool, parameters: bool) -> list[str]:
-    """Return those of a job: of several runs or one, that keeps parameters or not."""
-    unused = {"training/loop": not together, "records/parameters": not parameters}
-    return [name for name in RUN_MODULES if not unused.get(name, False)]
+def sources_of(script: Path, **named: str) -> list[str]:
+    """Return the files that decide what a script does, as paths below the package's folder.
+
+    Parameters
+    ----------
+    script
+        A Python file; it may lie outside the package, and is not among them then.
+    named
+        The names of components by their kind, a key of :data:`FOLDERS`. A name that no file
+        registers is left to whoever looks it up.
+    """
+    files = [components(FOLDERS[kind]).get(name) for kind, name in named.items()]
+    waiting, seen = [script, *filter(None, files)], set()
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting += _imported(file)
+    inside = (file.relative_to(PACKAGE) for file in seen if file.is_relative_to(PACKAGE))
+    return sorted(str(file) for file in inside if file.with_suffix("").as_posix() not in UNRELATED)
 
 
-def sources_digest(together: bool, parameters: bool) -> str:
-    """Return the SHA-256 (hexadecimal) over the sources of a job's modules."""
+def sources_digest(script: Path, **named: str) -> str:
+    """Return the SHA-256 (hexadecimal) over the files that decide what a script does."""
     digest = hashlib.sha256()
-    for name in modules_of(together, parameters):
-        digest.update((Path(__file__).parents[1] / f"{name}.py").read_bytes())
+    for name in sources_of(script, **named):
+        digest.update((PACKAGE / name).read_bytes())
     return digest.hexdigest()
+
+
+def _imported(file: Path) -> list[Path]:
+    """Return the files of the package that a file imports itself, but for types."""
+    return _read(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _read(file: Path, changed: int) -> list[Path]:
+    """Read a file once for as long as it does not change."""
+    del changed
+    names = _names(ast.parse(file.read_text(encoding="utf-8"), filename=str(file)))
+    found = (PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in names)
+    return [path for path in dict.fromkeys(found) if path.is_file()]
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """Yield dotted names that code imports: modules, and what may be one in a package."""
+    match node:
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            return
+        case ast.Import(names=names):
+            yield from (alias.name for alias in names)
+        case ast.ImportFrom(module=str(module), names=names):
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in names)
+    for child in ast.iter_child_nodes(node):
+        yield from _names(child)

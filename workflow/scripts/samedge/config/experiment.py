@@ -12,21 +12,18 @@ from typing import Any
 import yaml
 
 from samedge.base.errors import UserError, nearest
-from samedge.base.registry import declared
+from samedge.base.imports import FOLDERS
+from samedge.base.registry import PACKAGE, declared
 from samedge.config import settings
 from samedge.config.messages import dotted, spelled, violations
 from samedge.curvature.limits import least_vectors
 
-PACKAGE = Path(__file__).parents[1]
 SCHEMA = Path(__file__).with_name("schema.yaml")
 
-# Which module registers what a key of a task names.
+# Which file, or folder of files, registers what a key of a task names.
 REGISTRIES = {
     "kind": "tasks/problems.py",
-    "dataset.name": "data/prepare.py",
-    "model.name": "tasks/model.py",
-    "loss.name": "tasks/losses.py",
-    "update.name": "updates/rule.py",
+    **{f"{kind}.name": folder for kind, folder in FOLDERS.items()},
 }
 
 # YAML 1.1 reads 1e-3 as a string and 1.0e-3 as a number, and Snakemake's --config reads everything

@@ -142,6 +142,11 @@ class TrainingSettings:
     budget: BudgetSettings
     checks: CheckSettings
 
+    @property
+    def components(self) -> dict[str, str]:
+        """The names of what a run is made of, by kind, see :mod:`samedge.base.imports`."""
+        return {"model": self.model.name, "loss": self.loss.name, "update": self.update.name}
+
 
 @dataclass(frozen=True)
 class TaskSettings(TrainingSettings):

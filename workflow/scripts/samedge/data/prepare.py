@@ -1,6 +1,6 @@
-"""The data sets by name, and how each is had from either source.
+"""From a data set, looked up by its name, to the arrays of a data file.
 
-A data set of your own is one function here, under a new name, and its name in the configuration::
+A data set is a file of :mod:`samedge.data.sets` under its name, with a function::
 
     @DATASETS.register("my_digits")
     def my_digits(request: Request) -> Examples:
@@ -17,12 +17,12 @@ import numpy as np
 
 from samedge.base.errors import UserError
 from samedge.base.registry import Registry
-from samedge.data import tfds
 from samedge.data.file import CLASSES, require_labels
 from samedge.data.packages import ARCHIVES, SAMPLE_PACKAGES
-from samedge.data.sets import sample
 
 TEST_LINES = 10_000
+# Fixes the order of samples; changing it changes the sample data.
+SAMPLE_SEED = 20240101
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Examples:
     classes: int | None = None
 
 
-DATASETS: Registry[Callable[[Request], Examples]] = Registry("data set")
+DATASETS: Registry[Callable[[Request], Examples]] = Registry("data set", "data/sets")
 
 
 def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bool | int]]:
@@ -161,88 +161,14 @@ def text_by_lines(
     return Examples("characters", arrays, description, origin, stand_in)
 
 
-@DATASETS.register("mnist")
-def mnist(request: Request) -> Examples:
-    """MNIST: 28x28x1 digits. The sample is a genuine subset of 5,000 images."""
-    if request.source == "sample":
-        origin = ARCHIVES[SAMPLE_PACKAGES["mnist"]].label
-        return images(
-            sample.mnist_images(request.sample_archive()),
-            description=f"the 5,000-image subset of MNIST carried by {origin}",
-            origin=origin,
-            classes=10,
-        )
-    data = tfds.open_splits("mnist", ("train", "test"))
-    arrays = {}
-    for split, source in data.splits.items():
-        # The files are shuffled and hold no index: their order is kept, and only what is asked
-        # for is decoded.
-        examples = data.read(split, request.count(split, len(source)))
-        inputs, labels = tfds.labelled_images(examples)
-        arrays |= {f"{split}_inputs": inputs, f"{split}_labels": labels}
-    return images(
-        arrays,
-        description=f"MNIST ({data.label}, in the order of its files)",
-        origin=data.label,
-        classes=10,
-    )
-
-
-@DATASETS.register("cifar10")
-def cifar10(request: Request) -> Examples:
-    """CIFAR-10: 32x32x3 photographs of ten classes. The sample is a stand-in."""
-    if request.source == "sample":
-        origin = ARCHIVES[SAMPLE_PACKAGES["cifar10"]].label
-        return images(
-            sample.photograph_patches(request.sample_archive()),
-            description=(
-                "a stand-in for CIFAR-10 (32x32 patches of ten photographs carried by "
-                f"{origin}, one class each)"
-            ),
-            origin=origin,
-            stand_in=True,
-            classes=10,
-        )
-    data = tfds.open_splits("cifar10", ("train", "test"))
-    arrays = {}
-    for split, source in data.splits.items():
-        count = request.count(split, len(source))
-        # The id (train_00042) holds the place in the original order, in which "the first 1,000"
-        # is meant.
-        examples = sorted(data.read(split), key=lambda example: example["id"])
-        inputs, labels = tfds.labelled_images(examples[:count])
-        arrays |= {f"{split}_inputs": inputs, f"{split}_labels": labels}
-    return images(
-        arrays,
-        description=f"CIFAR-10 ({data.label}, in the original order)",
-        origin=data.label,
-        classes=10,
-    )
-
-
-@DATASETS.register("tiny_shakespeare")
-def tiny_shakespeare(request: Request) -> Examples:
-    """tiny_shakespeare: 40,000 lines of plays. The sample holds the same plays, from elsewhere."""
-    if request.source == "sample":
-        origin = ARCHIVES[SAMPLE_PACKAGES["tiny_shakespeare"]].label
-        return text_by_lines(
-            sample.shakespeare_text(request.sample_archive()).encode("utf-8"),
-            description=(
-                "a stand-in for tiny_shakespeare (the same plays of Shakespeare, carried by "
-                f"{origin})"
-            ),
-            origin=origin,
-            stand_in=True,
-        )
-    splits = ("train", "validation", "test")
-    data = tfds.open_splits("tiny_shakespeare", splits)
-    # The host cuts by characters; joined it is the original, which the paper cuts by lines.
-    text = b"".join(example["text"] for split in splits for example in data.read(split))
-    return text_by_lines(
-        text,
-        description=f"tiny_shakespeare ({data.label})",
-        origin=data.label,
-    )
+def cut_test(inputs: np.ndarray, labels: np.ndarray, test: int) -> dict[str, np.ndarray]:
+    """Return images and labels as arrays of a data set, the last ``test`` of them to test."""
+    return {
+        "train_inputs": inputs[:-test],
+        "train_labels": labels[:-test],
+        "test_inputs": inputs[-test:],
+        "test_labels": labels[-test:],
+    }
 
 
 def _check_images(name: str, split: str, arrays: dict[str, np.ndarray]) -> None:

@@ -23,7 +23,7 @@ from samedge.config.settings import RunSettings
 from samedge.data.file import TaskData, number_of_classes
 from samedge.machine.signals import heed
 from samedge.tasks.inputs import Minibatches, character_windows, image_arrays
-from samedge.tasks.losses import LOSSES, MEANS_OVER_EXAMPLES, character_losses
+from samedge.tasks.loss import LOSSES, character_losses
 from samedge.tasks.model import MODELS, Model
 from samedge.tasks.probing import depends_on_batch, is_mean_over_halves
 
@@ -277,7 +277,7 @@ def _require_mean(
     where = f"task {settings.task}: microbatch {microbatch}"
     if batch % microbatch:
         raise UserError(f"{where} does not divide the batch of {batch} examples")
-    if settings.loss.name not in MEANS_OVER_EXAMPLES:
+    if not LOSSES.facts(settings.loss.name).get("mean_over_examples"):
         raise UserError(
             f"{where} needs a loss that is a mean over examples, and {settings.loss.name} is not; "
             "set microbatch: null"

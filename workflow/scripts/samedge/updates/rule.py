@@ -17,10 +17,6 @@ import optax
 
 from samedge.base.registry import Registry
 from samedge.curvature import arguments
-from samedge.curvature.scaling import scaled_norm
-from samedge.updates import edges as edge
-
-RULES = Registry("update rule")
 
 ValueAndGrad = Callable[[Any], tuple[jax.Array, Any]]
 
@@ -44,38 +40,7 @@ class UpdateRule:
     edge: Callable[[float, float, float], float]
 
 
-def _normalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
-    norm, factor = scaled_norm(gradient)
-    length = norm + epsilon * factor
-    # A gradient of zero has no direction, whatever epsilon.
-    share = jnp.where(norm > 0, rho / jnp.where(length > 0, length, 1), 0)
-    return optax.tree.scale(share, optax.tree.scale(factor, gradient))
-
-
-def _unnormalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
-    del epsilon  # nothing is divided by
-    return optax.tree.scale(rho, gradient)
-
-
-def _unnormalized_edge(gradient_norm: float, eta: float, rho: float) -> float:
-    del gradient_norm  # the edge is the same wherever the gradient
-    return edge.unnormalized_sam_edge(eta, rho)
-
-
-@RULES.register("sam")
-def sam() -> UpdateRule:
-    """Return SAM as in the paper: a perturbation of length rho along the gradient, then SGD."""
-    return UpdateRule(perturb=_normalized, optimizer=optax.sgd, edge=edge.sam_edge)
-
-
-@RULES.register("unnormalized_sam")
-def unnormalized_sam() -> UpdateRule:
-    """Return SAM with the perturbation ``rho * gradient`` (Andriushchenko & Flammarion 2022)."""
-    return UpdateRule(
-        perturb=_unnormalized,
-        optimizer=optax.sgd,
-        edge=_unnormalized_edge,
-    )
+RULES: Registry[Callable[[], UpdateRule]] = Registry("update rule", "updates/rules")
 
 
 def gradients(
@@ -127,5 +92,5 @@ def sam_gradient(
     value_and_grad = jax.value_and_grad(lambda point: arguments.scalar(loss(point, *data)))
     dtype = jax.tree.leaves(params)[0].dtype
     rho, epsilon = (jnp.asarray(value, dtype) for value in (rho, epsilon))
-    _, gradient, ascended = gradients(sam(), value_and_grad, params, rho, epsilon)
+    _, gradient, ascended = gradients(RULES["sam"](), value_and_grad, params, rho, epsilon)
     return gradient, ascended

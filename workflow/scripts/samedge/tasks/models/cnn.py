@@ -1,25 +1,24 @@
-"""The paper's networks for images, in Flax: fully connected and convolutional."""
+"""The paper's convolutional network, in Flax."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from samedge.tasks.model import MODELS, Model
+
 _glorot = nn.initializers.glorot_normal()
 
 
-class Perceptron(nn.Module):
-    """Dense layers with ReLU between them."""
+@MODELS.register("cnn")
+def cnn(outputs: int, *, blocks: int, channels: int) -> Model:
+    """Return the paper's convolutional network (Section 4.2).
 
-    depth: int
-    width: int
-    outputs: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
-        x = x.reshape((x.shape[0], -1))
-        for layer in range(self.depth - 1):
-            x = nn.relu(nn.Dense(self.width, kernel_init=_glorot, name=f"dense_{layer}")(x))
-        return nn.Dense(self.outputs, kernel_init=_glorot, name=f"dense_{self.depth - 1}")(x)
+    Each block is a 3×3 convolution ("SAME"), ReLU, LayerNorm over channels and 2×2 max pooling;
+    the first has ``channels`` channels and each further block doubles them; a dense layer ends
+    it. Weights are Glorot normal, biases zero. Inputs ``(examples, height, width, colours)``.
+    """
+    module = ConvolutionalNetwork(blocks=blocks, channels=channels, outputs=outputs)
+    return Model(init=module.init, apply=module.apply)
 
 
 class ConvolutionalNetwork(nn.Module):

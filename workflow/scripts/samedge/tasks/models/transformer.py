@@ -1,10 +1,41 @@
-"""The paper's Transformer for characters, in Haiku: body and language model."""
+"""The paper's Transformer for characters, in Haiku."""
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from samedge.tasks.losses import PADDING
+from samedge.tasks.loss import PADDING
+from samedge.tasks.model import MODELS, Model
+
+
+@MODELS.register("transformer")
+def transformer(
+    outputs: int,
+    *,
+    layers: int,
+    heads: int,
+    key_size: int,
+    model_size: int,
+    sequence_length: int,
+    widening_factor: int,
+) -> Model:
+    """Return the paper's character-level Transformer (Section 4.3), in Haiku, without dropout.
+
+    Pre-LayerNorm, GELU, learned positions, untied output with ``outputs`` logits per position
+    (the vocabulary). Weights VarianceScaling(2 / layers), embeddings truncated normal 0.02.
+    Inputs are int32 characters ``(examples, sequence_length)``; 0 is padding.
+    """
+
+    def forward(tokens: jax.Array) -> jax.Array:
+        # The names, and so the parameters' paths, are those of the published implementation.
+        body = TransformerBody(
+            layers, heads, key_size, model_size, widening_factor, name="transformer"
+        )
+        head = LanguageModel(body, outputs, model_size, sequence_length, name="language_model")
+        return head(tokens)
+
+    transformed = hk.without_apply_rng(hk.transform(forward))
+    return Model(init=transformed.init, apply=transformed.apply)
 
 
 class TransformerBody(hk.Module):
