@@ -5,12 +5,14 @@
 #   snakemake archive --cores all --resources gpu=1         one file to share
 #   snakemake --cores all --resources gpu=1 --configfile config/paper.yaml
 
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-configfile: "config.yaml"
+configfile: os.path.relpath(f"{workflow.current_basedir}/config.yaml")
 
 
 report: "workflow/report/overview.rst"

@@ -1,0 +1,91 @@
+"""The workflow from another folder, as a module of another workflow, and after a move."""
+
+import os
+import shutil
+
+import pytest
+import yaml
+
+from checkout import TINY, Checkout
+
+# One task of the tiny experiment with two runs.
+SMALL = {
+    "experiment": "small",
+    "tasks": {"cifar10": None, "tiny_shakespeare": None, "mnist": {"eta": [0.1]}},
+}
+MODULE = """
+import yaml
+
+module samedge:
+    snakefile: {snakefile!r}
+    config: yaml.safe_load(open({config!r}))
+    {prefix}
+
+use rule * from samedge as edge_*
+
+rule mine:
+    default_target: True
+    input: rules.edge_all.input
+    output: "mine.txt"
+    shell: "python -c 'print(1)' > {{output}} && python -c 'print(2)' >> {{output}}"
+"""
+
+
+@pytest.fixture
+def overlays(unrun: Checkout, tmp_path):
+    """Return the files of a small experiment, outside of the checkout."""
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL), encoding="utf-8")
+    return [unrun.root / TINY, tmp_path / "small.yaml"]
+
+
+def snakemake(folder, *arguments):
+    """Run Snakemake in a folder."""
+    done = Checkout(folder).python("-m", "snakemake", "--cores", "all", *arguments)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def made(folder):
+    """Return what a folder of results has in the end."""
+    names = {"cubes/mnist.nc", "figures/figure_04.pdf", "claims.json", "explorer.html"}
+    return {name for name in names if (folder / "results/small" / name).is_file()} == names
+
+
+def test_from_another_folder(unrun: Checkout, overlays, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    options = ("--resources", "gpu=1", "--configfile", *overlays)
+    snakefile = ("--snakefile", unrun.root / "Snakefile")
+    snakemake(tmp_path, *snakefile, "--directory", folder, *options)
+    assert made(folder)
+    assert not (unrun.root / "results").exists()
+    assert "Nothing to be done" in snakemake(folder, *snakefile, *options)
+
+
+@pytest.mark.parametrize("prefix", ["", "edges"])
+def test_as_a_module(unrun: Checkout, overlays, tmp_path, prefix):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    config = yaml.safe_load(overlays[0].read_text()) | {"experiment": "small"}
+    config["tasks"] |= {"cifar10": None, "tiny_shakespeare": None}
+    config["tasks"]["mnist"]["eta"] = [0.1]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "Snakefile").write_text(
+        MODULE.format(
+            snakefile=str(unrun.root / "Snakefile"),
+            config=str(folder / "config.yaml"),
+            prefix=f"prefix: {prefix!r}" if prefix else "",
+        ),
+        encoding="utf-8",
+    )
+    snakemake(folder, "--resources", "gpu=1")
+    assert (folder / "mine.txt").read_text() == "1\n2\n"
+    assert made(folder / prefix)
+    assert (folder / "results").exists() == (not prefix)
+
+
+def test_a_checkout_that_moved_trains_nothing(finished: Checkout, tmp_path):
+    moved = Checkout(shutil.copytree(finished.root, tmp_path / "elsewhere" / "moved"))
+    for path in moved.root.rglob("workflow/**/*.py"):
+        os.utime(path)
+    assert moved.plan() == finished.plan()
