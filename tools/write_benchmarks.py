@@ -40,6 +40,13 @@ this page is written by `python tools/write_benchmarks.py` from what that stored
 are medians with the least and the most in brackets. The machine, with the versions of everything,
 stands in each file: two cores, shared with others, so a second is not a figure to compare between
 tables; a ratio is. What a GPU gave is in [gpu.md](gpu.md).
+
+`make benchmark` works in an environment of its own. It needs `TFDS_DATA_DIR`, and hours for the
+paper's sizes on a CPU.
+
+## In short
+
+{summary}
 """
 
 COMPARISON = """\
