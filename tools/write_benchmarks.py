@@ -140,7 +140,8 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Results], str]]] = {
 
 def page() -> str:
     """Return the page, with the parts that there are results of."""
-    parts = [INTRODUCTION]
+    summary = (RESULTS / "summary.md").read_text(encoding="utf-8").rstrip()
+    parts = [INTRODUCTION.format(summary=summary)]
     for name, (title, text) in SECTIONS.items():
         path = RESULTS / f"{name}.json"
         if path.is_file():
