@@ -102,11 +102,13 @@ def declared(source: Path) -> dict[str, tuple[str, ...]]:
 def _declared(source: Path, changed: int) -> Mapping[str, tuple[str, ...]]:
     """Read a file once for as long as it does not change."""
     del changed
-    names = {}
+    names: dict[str, tuple[str, ...]] = {}
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         for decorator in getattr(node, "decorator_list", ()):
             match decorator:
-                case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(value=name)]):
+                case ast.Call(
+                    func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]
+                ):
                     arguments = getattr(node, "args", None)
                     names[name] = tuple(a.arg for a in arguments.kwonlyargs) if arguments else ()
     return names

@@ -113,7 +113,7 @@ def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bo
         raise UserError(f"unknown source '{request.source}' (known: sample, tfds)")
     examples = DATASETS[request.name](request)
     check = {"images": _check_images, "characters": _check_text}[examples.kind]
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     counts = {}
     for split in ("train", "test"):
         part = {n: a for n, a in examples.arrays.items() if n.startswith(f"{split}_")}
@@ -121,14 +121,17 @@ def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bo
         counts[split] = request.count(split, len(next(iter(part.values()))))
         arrays |= {name: array[: counts[split]] for name, array in part.items()}
     classes = _classes(request.name, examples) if examples.kind == "images" else CLASSES
-    return arrays, {
+    attributes: dict[str, str | bool | int] = {
         "name": request.name,
         "kind": examples.kind,
         "source": request.source,
         "stand_in": examples.stand_in,
         "description": f"{counts['train']:,} training {examples.kind} of {examples.description}",
         "origin": examples.origin,
-    } | ({} if classes == CLASSES else {"classes": classes})
+    }
+    if classes != CLASSES:
+        attributes["classes"] = classes
+    return arrays, attributes
 
 
 def images(

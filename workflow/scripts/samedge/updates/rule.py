@@ -91,6 +91,7 @@ def sam_gradient(
         arguments.require_number(name, value, lambda x: 0 <= x < math.inf, "of at least 0")
     value_and_grad = jax.value_and_grad(lambda point: arguments.scalar(loss(point, *data)))
     dtype = jax.tree.leaves(params)[0].dtype
-    rho, epsilon = (jnp.asarray(value, dtype) for value in (rho, epsilon))
-    _, gradient, ascended = gradients(RULES["sam"](), value_and_grad, params, rho, epsilon)
+    radius = jnp.asarray(rho, dtype)
+    added: Any = jnp.asarray(epsilon, dtype)  # a scalar, which rules take as they do a float
+    _, gradient, ascended = gradients(RULES["sam"](), value_and_grad, params, radius, added)
     return gradient, ascended

@@ -46,7 +46,7 @@ def cifar10(request: Request) -> Examples:
             classes=10,
         )
     data = tfds.open_splits("cifar10", ("train", "test"))
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split, source in data.splits.items():
         count = request.count(split, len(source))
         # The id (train_00042) holds the place in the original order, in which "the first 1,000"

@@ -26,7 +26,7 @@ def mnist(request: Request) -> Examples:
             classes=10,
         )
     data = tfds.open_splits("mnist", ("train", "test"))
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split, source in data.splits.items():
         # The files are shuffled and hold no index: their order is kept, and only what is asked
         # for is decoded.

@@ -18,7 +18,8 @@ def cnn(outputs: int, *, blocks: int, channels: int) -> Model:
     it. Weights are Glorot normal, biases zero. Inputs ``(examples, height, width, colours)``.
     """
     module = ConvolutionalNetwork(blocks=blocks, channels=channels, outputs=outputs)
-    return Model(init=module.init, apply=module.apply)
+    # Called so, it returns the outputs alone.
+    return Model(init=module.init, apply=module.apply)  # type: ignore[arg-type]
 
 
 class ConvolutionalNetwork(nn.Module):

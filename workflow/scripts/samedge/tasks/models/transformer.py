@@ -1,5 +1,7 @@
 """The paper's Transformer for characters, in Haiku."""
 
+from typing import Any
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -34,7 +36,7 @@ def transformer(
         head = LanguageModel(body, outputs, model_size, sequence_length, name="language_model")
         return head(tokens)
 
-    transformed = hk.without_apply_rng(hk.transform(forward))
+    transformed: Any = hk.without_apply_rng(hk.transform(forward))
     return Model(init=transformed.init, apply=transformed.apply)
 
 
@@ -113,7 +115,7 @@ def _look_up(embed: hk.Embed, tokens: jax.Array) -> jax.Array:
     if jax.default_backend() == "cpu":
         return embed(tokens)
     rows = embed.embeddings
-    return jax.nn.one_hot(tokens, embed.vocab_size, dtype=rows.dtype) @ rows
+    return jax.nn.one_hot(tokens, len(rows), dtype=rows.dtype) @ rows
 
 
 def _layer_norm(x: jax.Array) -> jax.Array:
