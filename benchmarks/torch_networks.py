@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from samedge.config.settings import ModelSettings
-from samedge.tasks.loss import PADDING
+from samedge.tasks.inputs import PADDING
 
 Leaves = Mapping[str, torch.Tensor]
 

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from benchmarks.convolutions import native_convolution
-from samedge.tasks.loss import LOSSES, PADDING
+from samedge.tasks.inputs import PADDING
+from samedge.tasks.loss import LOSSES
 from samedge.tasks.model import MODELS
 from samedge.tasks.models import cnn
 

@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from samedge.base.registry import Registry
+from samedge.tasks.inputs import PADDING
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # of outputs and targets
 
 LOSSES: Registry[Loss] = Registry("loss", "tasks/losses")
-
-PADDING = 0  # the token that fills the last window of a text
 
 
 def character_losses(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:

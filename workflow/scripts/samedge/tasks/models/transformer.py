@@ -6,7 +6,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from samedge.tasks.loss import PADDING
+from samedge.tasks.inputs import PADDING
 from samedge.tasks.model import MODELS, Model
 
 
