@@ -49,16 +49,22 @@ include: "workflow/rules/share.smk"
 rule all:
     default_target: True
     input:
-        there(*map(figure_paths, DRAWN)),
-        there(*([f"{RESULTS}/cubes/{task}.nc"] for task in TASKS)),
-        there(*([f"{RESULTS}/cubes/{task}.converged.nc"] for task in TASKS)),
-        there(*([path] for path in supplement_paths())),
-        there(*(map(density_paths, TASKS) if EXPERIMENT.density.at else [])),
-        there(*map(edge_map_paths, TASKS)),
-        there(claims_paths()),
-        there([f"{RESULTS}/explorer.html"]),
+        existing_if_reporting(*map(figure_paths, DRAWN)),
+        existing_if_reporting(*([f"{RESULTS}/cubes/{task}.nc"] for task in TASKS)),
+        existing_if_reporting(
+            *([f"{RESULTS}/cubes/{task}.converged.nc"] for task in TASKS)
+        ),
+        existing_if_reporting(*([path] for path in supplement_paths())),
+        existing_if_reporting(
+            *(map(density_paths, TASKS) if EXPERIMENT.density.at else [])
+        ),
+        existing_if_reporting(*map(edge_map_paths, TASKS)),
+        existing_if_reporting(claims_paths()),
+        existing_if_reporting([f"{RESULTS}/explorer.html"]),
         # Without these a run file that was deleted would not be missed while its cube is there.
-        there(*([run_path(run)] for task in TASKS for run in runs_of(task))),
+        existing_if_reporting(
+            *([run_path(run)] for task in TASKS for run in runs_of(task))
+        ),
     localrule: True
 
 

@@ -437,7 +437,7 @@ def test_the_table_has_every_check(page, cubes):
     heads = page.locator("#checks th").all_inner_texts()
     cells = [row.split("\t") for row in page.locator("#checks tbody").inner_text().split("\n")]
     assert len(cells) == run.sizes["check"]
-    for name in explorer.PER_CHECK:
+    for name in explorer.CHECK_COLUMNS:
         column = heads.index(name.replace("_", " "))
         found = [number(row[column]) for row in cells]
         np.testing.assert_allclose(found, run[name], rtol=1e-3, err_msg=name)

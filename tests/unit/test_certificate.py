@@ -35,7 +35,7 @@ def test_no_eigenvector_has_a_larger_part_than_allowed(largest, steps):
         start = np.random.default_rng(seed).normal(size=SIZE)
         start[0] *= 1e-3  # hardly in the sequence
         diagonal, couplings = lanczos(eigenvalues, start, steps)
-        chance = certificate.unseen(diagonal, couplings, 1.0, SIZE)
+        chance = certificate.miss_probability(diagonal, couplings, 1.0, SIZE)
         part = abs(start[0]) / np.linalg.norm(start)
         assert chance == 1 or part <= part_allowed(chance) * (1 + 1e-9)
 
@@ -45,7 +45,8 @@ def test_the_chance_falls_to_what_there_is():
     start = np.random.default_rng(0).normal(size=SIZE)
     start[0] = 0.0
     chances = [
-        certificate.unseen(*lanczos(eigenvalues, start, steps), 1.0, SIZE) for steps in range(1, 15)
+        certificate.miss_probability(*lanczos(eigenvalues, start, steps), 1.0, SIZE)
+        for steps in range(1, 15)
     ]
     assert chances == sorted(chances, reverse=True)
     assert chances[-1] < 1e-4
@@ -61,15 +62,15 @@ def test_a_random_vector_is_as_seldom_that_small_as_is_said():
 
 
 def test_a_sequence_that_has_ended_leaves_nothing():
-    assert certificate.unseen(np.array([0.0]), np.array([0.0]), 1.0, SIZE) == 0
+    assert certificate.miss_probability(np.array([0.0]), np.array([0.0]), 1.0, SIZE) == 0
 
 
 def test_several_sequences():
-    assert certificate.jointly([]) == 1
-    assert certificate.jointly([1.0, 1.0]) == 1
-    assert certificate.jointly([1.0, 0.2]) == pytest.approx(0.2)
-    assert certificate.jointly([0.2, 0.0]) == 0
+    assert certificate.combined_miss_probability([]) == 1
+    assert certificate.combined_miss_probability([1.0, 1.0]) == 1
+    assert certificate.combined_miss_probability([1.0, 0.2]) == pytest.approx(0.2)
+    assert certificate.combined_miss_probability([0.2, 0.0]) == 0
     draws = np.random.default_rng(0).uniform(size=(200_000, 3))
     chances = [0.2, 0.3, 0.4]
     share = np.mean(np.prod(draws, axis=1) <= np.prod(chances))
-    assert certificate.jointly(chances) == pytest.approx(share, abs=0.005)
+    assert certificate.combined_miss_probability(chances) == pytest.approx(share, abs=0.005)

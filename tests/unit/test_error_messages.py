@@ -152,7 +152,7 @@ def test_a_command_line_is_answered_with_the_nearest_option_or_choice(capsys, ar
 
 def test_every_reason_of_the_system_has_a_remedy_in_words():
     for number, remedy in errors.REMEDIES.items():
-        text = errors.described(OSError(number, os.strerror(number), "file"))
+        text = errors.user_message(OSError(number, os.strerror(number), "file"))
         assert text == f"file: {os.strerror(number)}; {remedy}"
 
 

@@ -65,13 +65,13 @@ def test_every_run_of_the_page_is_that_of_the_cube(cube, text):
         there = panels.measured(cube.isel(here))
         assert run["ending"] == cubes.ending(cube, *index)
         np.testing.assert_array_equal(run["checks"]["step"], there["step"])
-        for name in page.PER_CHECK:
+        for name in page.CHECK_COLUMNS:
             np.testing.assert_allclose(numbers(run["checks"][name]), there[name], rtol=5e-5)
         for name, compute in BOUNDED.items():
             np.testing.assert_allclose(
                 numbers(run["checks"][name]), compute(there), rtol=5e-5, atol=0
             )
-        for name in page.PER_RANK:
+        for name in page.RANK_COLUMNS:
             np.testing.assert_allclose(
                 numbers(run["checks"][name]).reshape(3, -1), there[name].T, rtol=5e-5
             )
@@ -115,7 +115,7 @@ def test_a_page_of_too_many_numbers_has_fewer_checks_of_each_run_from_first_to_l
     cube, monkeypatch
 ):
     whole = data_of(page.page([cube]))["tasks"][0]
-    numbers_of_a_check = len(page.PER_CHECK) + len(BOUNDED) + 3 * len(page.PER_RANK)
+    numbers_of_a_check = len(page.CHECK_COLUMNS) + len(BOUNDED) + 3 * len(page.RANK_COLUMNS)
     monkeypatch.setattr(page, "MOST_NUMBERS", 5 * numbers_of_a_check * cube["status"].size)
     (task,) = data_of(page.page([cube]))["tasks"]
     assert ["Checks", "5 of 41 of a run are shown"] in task["facts"]

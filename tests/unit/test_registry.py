@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from samedge.base.errors import UserError, nearest
+from samedge.base.errors import UserError, did_you_mean
 from samedge.base.registry import Registry, declared
 from samedge.config.experiment import PACKAGE, REGISTRIES
 
@@ -58,7 +58,7 @@ def test_a_name_is_taken_once(shapes):
     ],
 )
 def test_the_nearest_name_is_offered_if_it_is_near(name, hint):
-    assert nearest(name, ["square", "Circle"]) == hint
+    assert did_you_mean(name, ["square", "Circle"]) == hint
 
 
 def test_what_a_module_registers_is_read_from_its_source(tmp_path):

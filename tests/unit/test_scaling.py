@@ -313,14 +313,15 @@ def test_a_certificate_has_no_unit(exponent):
     random = np.random.default_rng(0)
     diagonal, couplings = random.uniform(-0.5, 0.5, 10), random.uniform(0.1, 0.5, 10)
     scaled = (np.ldexp(x, exponent) for x in (diagonal, couplings, 1.1))
-    plain = certificate.unseen(diagonal, couplings, 1.1, SIZE)
-    assert certificate.unseen(*scaled, SIZE) == plain < 1
+    plain = certificate.miss_probability(diagonal, couplings, 1.1, SIZE)
+    assert certificate.miss_probability(*scaled, SIZE) == plain < 1
 
 
 def test_a_certificate_of_nothing_known_is_none():
-    assert certificate.unseen(np.array([0.1, np.nan]), np.array([0.1, 0.1]), 1.0, SIZE) == 1
+    unknown = np.array([0.1, np.nan]), np.array([0.1, 0.1])
+    assert certificate.miss_probability(*unknown, 1.0, SIZE) == 1
     tiny = np.full(60, 1e-9)
-    assert 0 <= certificate.unseen(tiny, tiny, 1.0, SIZE) < 1e-30
+    assert 0 <= certificate.miss_probability(tiny, tiny, 1.0, SIZE) < 1e-30
 
 
 @pytest.mark.parametrize("exponent", [-400, -200, 0, 200, 400])

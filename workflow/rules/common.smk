@@ -211,7 +211,7 @@ def figure_paths(number):
     return [f"{RESULTS}/figures/figure_{number}.{kind}" for kind in ("pdf", "png")]
 
 
-def there(*jobs):
+def existing_if_reporting(*jobs):
     """Return the outputs of jobs; when a report is written, of those only whose outputs all exist.
 
     Snakemake does not report on results that are not complete.

@@ -1,4 +1,4 @@
-"""Report in what two experiments differ beyond seed noise: settings, statistics, verdicts."""
+"""Report differences of two experiments larger than seed noise: settings, statistics, verdicts."""
 
 import sys
 from pathlib import Path

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     cubes = [files.read_cube(path) for path in arguments.cubes]
     tasks = [files.settings_of(cube)["task"] for cube in cubes]
     judged = verdicts.judge_all(load_claims(), cubes, dict(zip(tasks, arguments.rho, strict=True)))
-    rows = [verdicts.record(one) for one in judged]
+    rows = [verdicts.as_row(one) for one in judged]
     with (
         whole_file(arguments.csv) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,

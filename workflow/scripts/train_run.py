@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.base.errors import Parser, UserError, nearest, run_script
+from samedge.base.errors import Parser, UserError, did_you_mean, run_script
 from samedge.base.files import require_file_path
 from samedge.base.imports import sources_digest
 from samedge.base.log import say
@@ -314,7 +314,7 @@ def resolve(arguments: argparse.Namespace) -> RunSettings:
         known = ", ".join(experiment.tasks)
         raise UserError(
             f"--task: the configuration has no task '{arguments.task}'"
-            f"{nearest(arguments.task, experiment.tasks)} (it has: {known})"
+            f"{did_you_mean(arguments.task, experiment.tasks)} (it has: {known})"
         )
     return experiment.run(
         arguments.task,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from samedge.analysis.statistics import STATISTICS
-from samedge.base.errors import UserError, nearest
+from samedge.base.errors import UserError, did_you_mean
 from samedge.updates.edges import edge_ratio
 
 TABLE = Path(__file__).with_name("claims.toml")
@@ -116,7 +116,7 @@ def _claim(path: Path, name: str, entry: Mapping[str, Any]) -> Claim:
     ):
         if entry[key] not in tuple(choices):
             raise UserError(
-                f"{path}: {name}.{key} is '{entry[key]}'{nearest(entry[key], choices)} "
+                f"{path}: {name}.{key} is '{entry[key]}'{did_you_mean(entry[key], choices)} "
                 f"(known: {', '.join(sorted(choices))})"
             )
     if not entry["holds"] or not entry["holds"].keys() <= BOUNDS.keys():

@@ -1,4 +1,4 @@
-r"""What differs between two experiments beyond seed noise: settings, endings, statistics, verdicts.
+r"""Differences of two experiments larger than seed noise: settings, endings, statistics, verdicts.
 
 A statistic of a cell (eta, rho) is *apart* in the two if every seed of one lies below every seed
 of the other. Were the seeds of both draws from one distribution, that would happen with the
@@ -38,8 +38,8 @@ Cubes = Mapping[str, xr.Dataset]
 
 
 @dataclass(frozen=True)
-class Apart:
-    """A statistic of a cell that is apart in the two experiments: its values by seed."""
+class SeparatedStatistic:
+    """A statistic of a cell of which every seed of one experiment is below all of the other."""
 
     task: str
     eta: str
@@ -84,7 +84,7 @@ def read_cubes(path: Path) -> dict[str, xr.Dataset]:
 
 
 def compare(first: Cubes, second: Cubes) -> str:
-    """Return, as Markdown, everything in which two experiments differ beyond seed noise."""
+    """Return, as Markdown, everything in which two experiments differ by more than seed noise."""
     sections = {
         "Settings": list(setting_lines(first, second)),
         "Endings": list(ending_lines(first, second)),
@@ -152,7 +152,7 @@ def statistic_lines(first: Cubes, second: Cubes) -> Iterator[str]:
             compared += 1
             expected += 2 / math.comb(sum(seeds), seeds[0])
             if max(sides[0]) < min(sides[1]) or max(sides[1]) < min(sides[0]):
-                found.append(Apart(task, eta, rho, name, *sides))
+                found.append(SeparatedStatistic(task, eta, rho, name, *sides))
     if not compared:
         yield "not compared: with a seed each nothing is known of the noise; train several seeds"
         return

@@ -124,7 +124,7 @@ def chance_alignment(parameters: float | np.ndarray) -> float | np.ndarray:
 
 
 @statistic("edge_ratio", "median over the late checks of |λ1| / edge")
-def edge_ratio(cube: xr.Dataset) -> np.ndarray:
+def sharpness_over_edge(cube: xr.Dataset) -> np.ndarray:
     """Return how far a run is from its edge: 1 is at the edge."""
     return _late_median(cube, ratio_to_edge(cube))
 
@@ -178,7 +178,7 @@ def late_sharpness(cube: xr.Dataset) -> np.ndarray:
 def gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
     """Return how many times lower SAM's operator norm is than gradient descent's."""
     settled = late_sharpness(cube)
-    return _of_gd(cube, settled) / settled
+    return gd_baseline(cube, settled) / settled
 
 
 @statistic("gd_edge_over_sharpness", "2/η over late |λ1|")
@@ -203,8 +203,8 @@ def early_edge_fraction(cube: xr.Dataset) -> np.ndarray:
 def early_gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
     """Return how many times lower SAM's operator norm is than gradient descent's early on."""
     curvature, step = sharpness(cube), cube["step"].values
-    compared = ~late(cube, EARLY) & (step > 0) & (step == _of_gd(cube, step))
-    return _median(_of_gd(cube, curvature) / curvature, compared, fewest=1)
+    compared = ~late(cube, EARLY) & (step > 0) & (step == gd_baseline(cube, step))
+    return _median(gd_baseline(cube, curvature) / curvature, compared, fewest=1)
 
 
 @statistic(
@@ -215,7 +215,7 @@ def early_gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
 def at_edge_more_than_gd(cube: xr.Dataset) -> np.ndarray:
     """Return 1 where SAM is at its edge and gradient descent is not, -1 for the reverse, else 0."""
     reached = at_edge(cube)
-    return reached - _of_gd(cube, reached)
+    return reached - gd_baseline(cube, reached)
 
 
 @statistic(
@@ -246,7 +246,7 @@ def edge_kept(cube: xr.Dataset) -> np.ndarray:
 def progress_when_flat(cube: xr.Dataset) -> np.ndarray:
     """Return how far a run's loss has come when it has left gradient descent's curvature."""
     curvature, step = sharpness(cube), cube["step"].values
-    gd, gd_step = _of_gd(cube, curvature), _of_gd(cube, step)
+    gd, gd_step = gd_baseline(cube, curvature), gd_baseline(cube, step)
     flat = (curvature <= gd / 2) & (step == gd_step) & (step > 0)
     loss = np.log(cube["training_loss"].values)
     end = _late_median(cube, loss)[..., None]
@@ -277,7 +277,7 @@ def final_loss(cube: xr.Dataset) -> np.ndarray:
 def loss_over_gd(cube: xr.Dataset) -> np.ndarray:
     """Return the final loss relative to gradient descent's."""
     loss = final_loss(cube)
-    return loss / _of_gd(cube, loss)
+    return loss / gd_baseline(cube, loss)
 
 
 @statistic(
@@ -288,7 +288,7 @@ def loss_over_gd(cube: xr.Dataset) -> np.ndarray:
 def reduction_over_gd(cube: xr.Dataset) -> np.ndarray:
     """Return how much of gradient descent's reduction of the loss a run has made."""
     reduction = cube["training_loss"].values[..., 0] - final_loss(cube)
-    return reduction / _of_gd(cube, reduction)
+    return reduction / gd_baseline(cube, reduction)
 
 
 @statistic(
@@ -300,11 +300,11 @@ def reduction_over_gd(cube: xr.Dataset) -> np.ndarray:
 def delay_over_gd(cube: xr.Dataset) -> np.ndarray:
     """Return how much later than gradient descent a run comes halfway: above 1 is later."""
     loss, step = cube["training_loss"].values, cube["step"].values
-    gd = _of_gd(cube, loss)
-    halfway = (gd[..., 0] + _of_gd(cube, final_loss(cube)))[..., None] / 2
+    gd = gd_baseline(cube, loss)
+    halfway = (gd[..., 0] + gd_baseline(cube, final_loss(cube)))[..., None] / 2
     needed = _first_crossing(step, loss, halfway)
     with np.errstate(invalid="ignore"):
-        return needed / _of_gd(cube, needed)
+        return needed / gd_baseline(cube, needed)
 
 
 @statistic(
@@ -378,7 +378,7 @@ def _kept(cube: xr.Dataset, name: str) -> np.ndarray:
     return _median(values, late(cube, 1 - EARLY), fewest=1) / first
 
 
-def _of_gd(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
+def gd_baseline(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
     """Return the values of rho = 0 in place of those of every rho; NaN without such runs."""
     (zero,) = np.flatnonzero(cube["rho"].values == 0)[:1].tolist() or (None,)
     if zero is None:

@@ -26,7 +26,7 @@ FORMULA = "formula"
 
 
 @dataclass(frozen=True)
-class Judged:
+class Verdict:
     """A claim judged for one task.
 
     ``effects`` holds the effect of every seed that could be tested. ``low`` and ``high`` are the
@@ -70,7 +70,7 @@ class UntestableError(Exception):
 
 def judge_all(
     claims: Sequence[Claim], cubes: Sequence[xr.Dataset], figure_rho: Mapping[str, str]
-) -> list[Judged]:
+) -> list[Verdict]:
     """Judge every claim for every task that it is made for.
 
     Parameters
@@ -90,16 +90,16 @@ def judge_all(
     ]
 
 
-def judge(claim: Claim, task: str, cube: xr.Dataset | None, figure_rho: str) -> Judged:
+def judge(claim: Claim, task: str, cube: xr.Dataset | None, figure_rho: str) -> Verdict:
     """Judge one claim for one task; ``cube`` is None where the experiment lacks the task."""
     if not claim.tasks:
         effect = float(FORMULAS[claim.statistic][1]())
-        return Judged(claim, task, HOLDS if claim.holds_at(effect) else FAILS, {0: effect})
+        return Verdict(claim, task, HOLDS if claim.holds_at(effect) else FAILS, {0: effect})
     stand_in = cube is not None and str(cube.attrs["data_stand_in"]) not in ("0", "False")
     try:
         values, names = _selected(claim, task, cube, figure_rho)
     except UntestableError as reason:
-        return Judged(claim, task, NOT_TESTABLE, reason=str(reason), stand_in=stand_in)
+        return Verdict(claim, task, NOT_TESTABLE, reason=str(reason), stand_in=stand_in)
     effects, left_out = {}, []
     for number, seed in enumerate(cube["seed"].values):
         found = values[..., number].ravel()
@@ -109,10 +109,10 @@ def judge(claim: Claim, task: str, cube: xr.Dataset | None, figure_rho: str) -> 
             effects[int(seed)] = float(OVER[claim.over](found[known]))
     if not effects:
         reason = _missing_measurements(cube, left_out)
-        return Judged(claim, task, NOT_TESTABLE, {}, reason, tuple(left_out), stand_in)
+        return Verdict(claim, task, NOT_TESTABLE, {}, reason, tuple(left_out), stand_in)
     held = [claim.holds_at(effect) for effect in effects.values()]
     verdict = HOLDS if all(held) else MIXED if any(held) else FAILS
-    return Judged(claim, task, verdict, effects, "", tuple(left_out), stand_in)
+    return Verdict(claim, task, verdict, effects, "", tuple(left_out), stand_in)
 
 
 def run_table(cube: xr.Dataset) -> list[dict[str, Any]]:
@@ -125,29 +125,29 @@ def run_table(cube: xr.Dataset) -> list[dict[str, Any]]:
             "seed": int(cube["seed"].values[point[2]]),
             "ending": ending(cube, *point),
         }
-        | {name: plain(values[point]) for name, values in computed.items()}
+        | {name: json_number(values[point]) for name, values in computed.items()}
         for point in np.ndindex(cube["status"].shape)
     ]
 
 
-def plain(number: float) -> float | str | None:
+def json_number(number: float) -> float | str | None:
     """Return six digits of a number as JSON knows it: None for NaN, "inf" for infinity."""
     if math.isnan(number):
         return None
     return float(f"{number:.6g}") if math.isfinite(number) else "inf" if number > 0 else "-inf"
 
 
-def record(judged: Judged) -> dict[str, Any]:
+def as_row(judged: Verdict) -> dict[str, Any]:
     """Return a judged claim as plain values, as both output files have it."""
     claim = judged.claim
     return {
         "claim": claim.name,
         "task": judged.task,
         "verdict": judged.verdict,
-        "effect": plain(judged.effect),
-        "low": plain(judged.low),
-        "high": plain(judged.high),
-        "coverage": plain(judged.coverage),
+        "effect": json_number(judged.effect),
+        "low": json_number(judged.low),
+        "high": json_number(judged.high),
+        "coverage": json_number(judged.coverage),
         "seeds": len(judged.effects),
         "seeds_held": sum(claim.holds_at(effect) for effect in judged.effects.values()),
         "effect_is": claim.effect,
@@ -215,16 +215,16 @@ def _missing_measurements(cube: xr.Dataset, left_out: Sequence[str]) -> str:
     )
 
 
-def report(judged: Sequence[Judged], cubes: Sequence[xr.Dataset]) -> dict[str, Any]:
+def report(judged: Sequence[Verdict], cubes: Sequence[xr.Dataset]) -> dict[str, Any]:
     """Return everything about the claims of an experiment as JSON-ready values."""
     return {
         "claims": [
-            record(one)
+            as_row(one)
             | {
                 "figures": list(one.claim.figures),
                 "left_out": list(one.left_out),
                 "holds": dict(one.claim.holds),
-                "effects": {str(seed): plain(effect) for seed, effect in one.effects.items()},
+                "effects": {str(seed): json_number(effect) for seed, effect in one.effects.items()},
                 "selection": {key: getattr(one.claim, key) for key in ("rho", "eta", "over")},
             }
             for one in judged

@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         arguments, unknown = self.parse_known_args(argv)
         if unknown:
             options = [option for action in self._actions for option in action.option_strings]
-            hint = nearest(unknown[0].partition("=")[0], options)
+            hint = did_you_mean(unknown[0].partition("=")[0], options)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return arguments
 
@@ -63,11 +63,11 @@ class Parser(argparse.ArgumentParser):
         """End the program with usage and message, and the nearest choice if one was missed."""
         found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if found:
-            message += nearest(found[1], re.findall(r"[^', ]+", found[2]))
+            message += did_you_mean(found[1], re.findall(r"[^', ]+", found[2]))
         super().error(message)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or ``""``.
 
     Upper and lower case count as the same letter.
@@ -94,12 +94,12 @@ def run_script(main: Callable[[], None]) -> None:
             raise
         if isinstance(error, KeyboardInterrupt):
             sys.exit(130)
-        sys.exit(f"error: {described(error)}")
+        sys.exit(f"error: {user_message(error)}")
     finally:
         give_up_unread()
 
 
-def described(error: Exception) -> str:
+def user_message(error: Exception) -> str:
     """Return a message about an error for someone who did not write the program."""
     if isinstance(error, UserError):
         return str(error)

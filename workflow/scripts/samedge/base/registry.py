@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from samedge.base.errors import UserError, nearest
+from samedge.base.errors import UserError, did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -64,7 +64,9 @@ class Registry(Mapping[str, Entry]):
                 importlib.import_module(module_name(files[name]))
         if name not in self._entries:
             known = ", ".join(sorted(self))
-            raise UserError(f"unknown {self.kind} '{name}'{nearest(name, self)} (known: {known})")
+            raise UserError(
+                f"unknown {self.kind} '{name}'{did_you_mean(name, self)} (known: {known})"
+            )
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from samedge.base.errors import UserError, nearest
+from samedge.base.errors import UserError, did_you_mean
 from samedge.base.imports import FOLDERS
 from samedge.base.registry import PACKAGE, declared
 from samedge.config import settings
-from samedge.config.messages import dotted, spelled, violations
+from samedge.config.messages import as_yaml, key_path, violations
 from samedge.curvature.limits import least_vectors
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
@@ -54,7 +54,7 @@ def load(paths: Sequence[Path]) -> settings.Experiment:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not valid YAML: {error}") from error
         if not isinstance(values, dict):
-            found = "nothing" if values is None else spelled(values)
+            found = "nothing" if values is None else as_yaml(values)
             raise UserError(f"{path}: must hold keys and values, found {found}")
         merged = _merge(merged, values)
     return validate(merged, " + ".join(str(path) for path in paths))
@@ -142,13 +142,13 @@ def _malformed(value: Any, path: tuple[Any, ...]) -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                yield f"{dotted(path)}: the key {spelled(key)} is not text; put it in quotes"
+                yield f"{key_path(path)}: the key {as_yaml(key)} is not text; put it in quotes"
             yield from _malformed(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _malformed(item, (*path, index))
     elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{dotted(path)}: found {value}, must be a finite number"
+        yield f"{key_path(path)}: found {value}, must be a finite number"
 
 
 def _schema_problems(config: Mapping[str, Any]) -> Iterator[str]:
@@ -205,7 +205,7 @@ def _shares_problems(key: str, shares: Sequence[int | float]) -> Iterator[str]:
     yield from _duplicates(key, shares)
     if list(shares) != sorted(shares):
         ascending = ", ".join(map(str, sorted(shares)))
-        yield f"{key}: found {spelled(shares)}, must be in ascending order: {ascending}"
+        yield f"{key}: found {as_yaml(shares)}, must be in ascending order: {ascending}"
 
 
 def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
@@ -215,7 +215,7 @@ def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
             name = name[part]
         known = declared(PACKAGE / module)
         if name not in known:
-            hint = nearest(name, known)
+            hint = did_you_mean(name, known)
             yield (
                 f"{prefix}.{key}: unknown name '{name}'{hint} (registered in "
                 f"{module}: {', '.join(known)})"
@@ -227,7 +227,7 @@ def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
                     known_options = (
                         ", ".join(accepted) or "none, for lack of keyword-only arguments"
                     )
-                    hint = nearest(option, accepted) or f"; known: {known_options}"
+                    hint = did_you_mean(option, accepted) or f"; known: {known_options}"
                     yield f"{prefix}.model.settings: unknown key '{option}'{hint}"
 
 

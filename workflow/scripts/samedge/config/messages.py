@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 
-from samedge.base.errors import nearest
+from samedge.base.errors import did_you_mean
 
 TYPES = {
     "object": "keys and values",
@@ -39,21 +39,21 @@ def violations(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator
     yield from dict.fromkeys(line for error in in_order for line in _describe(error))
 
 
-def dotted(path: Sequence[Any]) -> str:
+def key_path(path: Sequence[Any]) -> str:
     """Return the key at a path of keys and list indices: ``tasks.mnist.eta[0]``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".") or "top level"
 
 
-def spelled(value: Any) -> str:
+def as_yaml(value: Any) -> str:
     """Return a value as YAML would spell it, shortened."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _describe(error: jsonschema.ValidationError) -> Iterator[str]:
-    key = dotted(error.absolute_path)
-    found = f"found {spelled(error.instance)}"
+    key = key_path(error.absolute_path)
+    found = f"found {as_yaml(error.instance)}"
     about = error.schema.get("description")
     meaning = f": {' '.join(about.split())}" if about else ""
     limit = error.validator_value
@@ -68,7 +68,7 @@ def _describe(error: jsonschema.ValidationError) -> Iterator[str]:
             wanted = " or ".join(TYPES.get(kind, kind) for kind in kinds)
             yield f"{key}: {found}, must be {wanted}{meaning}"
         case "enum":
-            hint = nearest(str(error.instance), limit)
+            hint = did_you_mean(str(error.instance), limit)
             yield f"{key}: {found}, must be one of {', '.join(limit)}{hint}{meaning}"
         case "exclusiveMinimum":
             yield f"{key}: {found}, must be greater than {limit}{meaning}"
@@ -95,5 +95,5 @@ def _unknown_keys(key: str, error: jsonschema.ValidationError) -> Iterator[str]:
                 "underscores, the first a letter"
             )
         else:
-            hint = nearest(name, known) or f"; known: {', '.join(known)}"
+            hint = did_you_mean(name, known) or f"; known: {', '.join(known)}"
             yield f"{key}: unknown key '{name}'{hint}"

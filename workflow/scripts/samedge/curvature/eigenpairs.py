@@ -275,7 +275,7 @@ class _Solver:
     @property
     def overlooked(self) -> float:
         """Bound on the probability that a larger eigenvalue was overlooked."""
-        return certificate.jointly(self.chances)
+        return certificate.combined_miss_probability(self.chances)
 
     @property
     def margin(self) -> float:
@@ -338,7 +338,7 @@ class _Solver:
                 return
             sequence = self.projection[first:, first:]
             couplings = np.append(np.diag(sequence, -1), self.length)
-            self.chances[-1] = certificate.unseen(
+            self.chances[-1] = certificate.miss_probability(
                 np.diag(sequence), couplings, bound - margin / 2, self.size
             )
             if self.overlooked <= self.overlook:

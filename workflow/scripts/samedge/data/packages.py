@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from samedge.base.errors import UserError, nearest
+from samedge.base.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def archive_of(package: str) -> Archive:
     """Look a package up; an unknown one is a :class:`UserError`."""
     if package not in ARCHIVES:
         known = ", ".join(sorted(ARCHIVES))
-        raise UserError(f"unknown package '{package}'{nearest(package, ARCHIVES)} (known: {known})")
+        hint = did_you_mean(package, ARCHIVES)
+        raise UserError(f"unknown package '{package}'{hint} (known: {known})")
     return ARCHIVES[package]
 
 

@@ -37,8 +37,8 @@ MAPPED = {
     "negative_curvature": "−λ_min ρ/‖g‖",
 }
 #: What the page has of every check, in the order of its tables, before what is computed from them
-#: (BOUNDED); of PER_RANK a list for each rank.
-PER_CHECK = (
+#: (BOUNDED); of RANK_COLUMNS a list for each rank.
+CHECK_COLUMNS = (
     "step",
     "training_time",
     "training_loss",
@@ -51,7 +51,7 @@ PER_CHECK = (
     "sam_gradient_alignment",
     "hessian_vector_products",
 )
-PER_RANK = ("eigenvalue", "eigenvalue_residual", "eigenvalue_converged")
+RANK_COLUMNS = ("eigenvalue", "eigenvalue_residual", "eigenvalue_converged")
 #: Measured numbers that a page has at most, so that browsers open it; each takes some eight
 #: characters. Of more, every run keeps checks from its first to its last, two or more.
 MOST_NUMBERS = 5_000_000
@@ -120,7 +120,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
     statistics = {name: _statistic(cube, name) for name in MAPPED}
     time = panels.time_axis(cube, "training_time")
     note = paper.footnote(cube).removeprefix("Data: ")
-    numbers = len(PER_CHECK) + len(BOUNDED) + len(PER_RANK) * cube.sizes["rank"]
+    numbers = len(CHECK_COLUMNS) + len(BOUNDED) + len(RANK_COLUMNS) * cube.sizes["rank"]
     shown = max(2, room // numbers)
     facts = _facts(cube, settings, note)
     if shown < cube.sizes["check"]:
@@ -128,7 +128,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
     # Looked up once: of a dataset with thousands of runs that takes longer than all the rest.
     arrays = {
         name: cube[name].values
-        for name in ("status", "end_step", *PER_CHECK, *PER_RANK, *schema.TEST_METRICS)
+        for name in ("status", "end_step", *CHECK_COLUMNS, *RANK_COLUMNS, *schema.TEST_METRICS)
         if name in cube
     } | {name: compute(cube) for name, compute in BOUNDED.items()}
     return {
@@ -213,8 +213,8 @@ def _run(
         },
         "statistics": {name: rounded(values[index], NEVER) for name, values in statistics.items()},
         "checks": {
-            **{name: rounded(arrays[name][index][measured]) for name in (*PER_CHECK, *BOUNDED)},
-            **{name: rounded(arrays[name][index][measured].T) for name in PER_RANK},
+            **{name: rounded(arrays[name][index][measured]) for name in (*CHECK_COLUMNS, *BOUNDED)},
+            **{name: rounded(arrays[name][index][measured].T) for name in RANK_COLUMNS},
         },
     }
 

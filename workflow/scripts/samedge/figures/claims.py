@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from samedge.analysis.claims import Claim
-from samedge.analysis.verdicts import FAILS, FORMULA, HOLDS, MIXED, NOT_TESTABLE, Judged
+from samedge.analysis.verdicts import FAILS, FORMULA, HOLDS, MIXED, NOT_TESTABLE, Verdict
 from samedge.figures import paper
 
 #: Fill and sign of each verdict; the sign says it without colour.
@@ -24,7 +24,7 @@ WRAP = 80  # characters of a claim per line
 ROW, WORDING, COLUMN, HEAD, FOOT = 0.46, 3.9, 1.25, 0.62, 0.62  # inches
 
 
-def draw(judged: Sequence[Judged], tasks: Sequence[str]) -> Figure:
+def draw(judged: Sequence[Verdict], tasks: Sequence[str]) -> Figure:
     """Return the page of verdicts.
 
     Parameters
@@ -77,7 +77,7 @@ def _wording(ax: Axes, claim: Claim, y: float) -> None:
     )
 
 
-def _cell(ax: Axes, x: float, y: float, judged: Judged) -> None:
+def _cell(ax: Axes, x: float, y: float, judged: Verdict) -> None:
     """Draw the verdict of one claim for one task: colour, sign, effect, and range over seeds."""
     fill, sign = LOOKS[judged.verdict]
     ax.add_patch(
@@ -107,7 +107,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _legend(ax: Axes, y: float, judged: Sequence[Judged]) -> None:
+def _legend(ax: Axes, y: float, judged: Sequence[Verdict]) -> None:
     """Explain colours and numbers below the table."""
     x = 0.08
     for verdict, (fill, sign) in LOOKS.items():

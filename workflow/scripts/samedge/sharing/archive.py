@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from samedge.base.errors import UserError
 
-CUBES, FIGURES = "cubes", "figures"
+CUBE_FOLDER, FIGURE_FOLDER = "cubes", "figures"
 #: Written as JSON, which is YAML too: what draws figures needs no reader of YAML.
 CONFIG = "config.yaml"
 README = "README.md"
@@ -35,7 +35,7 @@ Entries = Mapping[str, Callable[[], BinaryIO]]
 
 
 @dataclass(frozen=True)
-class Archive:
+class PackedExperiment:
     """The files of a verified archive by name: how to open each, and its SHA-256."""
 
     path: Path
@@ -55,7 +55,7 @@ class Archive:
 
     def cubes(self) -> list[str]:
         """Return the names of the cubes."""
-        return [name for name in self.checksums if name.startswith(f"{CUBES}/")]
+        return [name for name in self.checksums if name.startswith(f"{CUBE_FOLDER}/")]
 
     def extract(self, name: str, folder: Path) -> Path:
         """Copy a file into a folder, and return its path there."""
@@ -66,7 +66,7 @@ class Archive:
 
 
 @contextmanager
-def verified(path: Path) -> Iterator[Archive]:
+def verified(path: Path) -> Iterator[PackedExperiment]:
     """Open an archive, zipped or unpacked, of which every file is as it was when it was packed.
 
     Raises
@@ -78,7 +78,7 @@ def verified(path: Path) -> Iterator[Archive]:
     if path.is_dir():
         files = (file for file in sorted(path.rglob("*")) if file.is_file())
         entries = {file.relative_to(path).as_posix(): _opener(file) for file in files}
-        yield Archive(path, entries, _verify(path, entries))
+        yield PackedExperiment(path, entries, _verify(path, entries))
         return
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder; give an archive that was packed")
@@ -88,7 +88,7 @@ def verified(path: Path) -> Iterator[Archive]:
         raise UserError(f"{path}: not a zip file, or cut short ({error})") from error
     with file:
         entries = _zip_entries(path, file)
-        yield Archive(path, entries, _verify(path, entries))
+        yield PackedExperiment(path, entries, _verify(path, entries))
 
 
 def read_config(text: str | bytes, where: str) -> dict:

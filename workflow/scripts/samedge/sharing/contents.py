@@ -10,7 +10,7 @@ import xarray as xr
 from samedge.config.paper_figures import FIGURES
 from samedge.figures import paper
 from samedge.records import schema
-from samedge.sharing.archive import CONFIG, CUBES, MANIFEST, README
+from samedge.sharing.archive import CONFIG, CUBE_FOLDER, MANIFEST, README
 
 KINDS = {
     "edge_ratio": "the SAM edge relative to 2/eta, the edge of gradient descent; a formula",
@@ -37,7 +37,7 @@ Cubes = Mapping[str, xr.Dataset]
 
 def cube_name(task: str) -> str:
     """Return the name of a task's cube in an archive."""
-    return f"{CUBES}/{task}.nc"
+    return f"{CUBE_FOLDER}/{task}.nc"
 
 
 def meaning(name: str, cubes: Cubes) -> tuple[str, tuple[str, ...]]:
@@ -106,8 +106,8 @@ def cube_description(cube: xr.Dataset) -> str:
     left_out = "; ".join(text for text in absent if text)
     return (
         f"{cube.attrs['title']}: {runs(cube)}. {paper.footnote(cube)} Source of the data: "
-        f"{listed(cube.attrs['data_source'])}; their SHA-256: "
-        f"{listed(cube.attrs['data_checksum'])}. NetCDF with the dimensions "
+        f"{join_values(cube.attrs['data_source'])}; their SHA-256: "
+        f"{join_values(cube.attrs['data_checksum'])}. NetCDF with the dimensions "
         f"{', '.join(map(str, cube.sizes))}; the attribute 'settings' has all that decided the "
         f"runs.{f' Left out: {left_out}.' if left_out else ''}"
     )
@@ -116,9 +116,9 @@ def cube_description(cube: xr.Dataset) -> str:
 def training_description(cube: xr.Dataset) -> str:
     """Return on what the runs of a cube were trained."""
     return (
-        f"Device: {listed(cube.attrs['device'])}. Precision of matrix products: "
-        f"{listed(cube.attrs['matmul_precision'])}. Packages of other versions than samedge "
-        f"locks: {listed(cube.attrs['unlocked_packages']) or 'none'}."
+        f"Device: {join_values(cube.attrs['device'])}. Precision of matrix products: "
+        f"{join_values(cube.attrs['matmul_precision'])}. Packages of other versions than samedge "
+        f"locks: {join_values(cube.attrs['unlocked_packages']) or 'none'}."
     )
 
 
@@ -136,7 +136,7 @@ def values_of(attribute: object) -> list[str]:
     return json.loads(text) if text.startswith("[") else [text]
 
 
-def listed(attribute: object) -> str:
+def join_values(attribute: object) -> str:
     """Return the values of an attribute of a cube, with commas between them."""
     return ", ".join(value for value in values_of(attribute) if value)
 
@@ -170,7 +170,7 @@ program samedge made it.
 {warning}
 ## What is in it
 
-- `{CUBES}/`: everything that was measured, a NetCDF file for each task. Any program that reads
+- `cubes/`: everything that was measured, a NetCDF file for each task. Any program that reads
   NetCDF opens them; in Python, `xarray.open_dataset("{cube_name(next(iter(cubes)))}")`.
 - `figures/`: `figure_NN` is Figure NN of the paper, drawn from these runs.
 - `{CONFIG}`: every setting of the experiment.

@@ -151,8 +151,8 @@ def _data(crate: ROCrate, task: str, cube: xr.Dataset) -> Entity:
         f"#data-{task}",
         "Dataset",
         name=f"Data of {task}",
-        description=f"{contents.listed(cube.attrs['data_description'])}. {stand_in}Not in the "
-        f"archive; source: {contents.listed(cube.attrs['data_source'])}.",
+        description=f"{contents.join_values(cube.attrs['data_description'])}. {stand_in}Not in the "
+        f"archive; source: {contents.join_values(cube.attrs['data_source'])}.",
         identifier=[
             f"sha256:{checksum}" for checksum in contents.values_of(cube.attrs["data_checksum"])
         ],

@@ -23,7 +23,7 @@ from samedge.records import files as records
 from samedge.sharing import contents as describing
 from samedge.sharing.archive import (
     CONFIG,
-    FIGURES,
+    FIGURE_FOLDER,
     MANIFEST,
     METADATA,
     OWN,
@@ -160,7 +160,7 @@ def _contents(
         describing.cube_name(task): path for task, path in zip(cubes, paths, strict=True)
     }
     for path in files:
-        name = f"{FIGURES}/{path.name}" if path.suffix in PICTURES else path.name
+        name = f"{FIGURE_FOLDER}/{path.name}" if path.suffix in PICTURES else path.name
         if name in contents or name in OWN:
             raise UserError(f"{path}: the archive has another file of the name {name}; rename it")
         if not is_plain(name):

@@ -10,15 +10,22 @@ import xarray as xr
 
 from samedge.analysis import verdicts
 from samedge.analysis.claims import load_claims
-from samedge.base.errors import UserError, nearest
+from samedge.base.errors import UserError, did_you_mean
 from samedge.config.paper_figures import FIGURES, drawable
 from samedge.config.settings import decimal_string
 from samedge.figures import claims, density, edge_map, paper
 from samedge.figures.supplement import write_supplement
 from samedge.records import cubes as collecting
 from samedge.records import files as records
-from samedge.sharing.archive import CONFIG, METADATA, README, Archive, digest, verified
-from samedge.sharing.archive import FIGURES as FOLDER
+from samedge.sharing.archive import (
+    CONFIG,
+    FIGURE_FOLDER,
+    METADATA,
+    README,
+    PackedExperiment,
+    digest,
+    verified,
+)
 
 #: How every figure is drawn.
 KINDS = ("pdf", "png")
@@ -149,7 +156,7 @@ def _supplement(task: str, cube: xr.Dataset, axis: str) -> Drawing:
     return drawing
 
 
-def _read_cubes(archive: Archive, output: Path) -> dict[str, xr.Dataset]:
+def _read_cubes(archive: PackedExperiment, output: Path) -> dict[str, xr.Dataset]:
     """Return the cubes of an archive by task."""
     cubes: dict[str, xr.Dataset] = {}
     output.mkdir(parents=True, exist_ok=True)
@@ -167,8 +174,9 @@ def _named(name: str, known: Mapping[str, Drawing]) -> str:
     """Return the name of a drawing that is known, of which a number may have been given."""
     full = f"figure_{int(name):02d}" if name.isdecimal() else name
     if full not in known:
+        hint = did_you_mean(full, known)
         raise UserError(
-            f"{name}: not among the figures that the archive's cubes permit{nearest(full, known)}; "
+            f"{name}: not among the figures that the archive's cubes permit{hint}; "
             f"they are: {', '.join(known)}"
         )
     return full
@@ -176,10 +184,12 @@ def _named(name: str, known: Mapping[str, Drawing]) -> str:
 
 def _files_of(drawn: Iterable[str]) -> list[str]:
     """Return the files of figures of these names."""
-    return [f"{FOLDER}/{name}.{kind}" for name in drawn for kind in KINDS]
+    return [f"{FIGURE_FOLDER}/{name}.{kind}" for name in drawn for kind in KINDS]
 
 
-def _compared(archive: Archive, output: Path, drawn: Sequence[str]) -> tuple[list[str], list[str]]:
+def _compared(
+    archive: PackedExperiment, output: Path, drawn: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """Return which files of drawn figures equal those packed, and which do not."""
     equal, other = [], []
     files = _files_of(drawn)

@@ -19,7 +19,7 @@ import numpy as np
 ENOUGH = 1e100  # of the sum of squares: what is unseen is as improbable as can be
 
 
-def unseen(diagonal: np.ndarray, couplings: np.ndarray, bound: float, size: int) -> float:
+def miss_probability(diagonal: np.ndarray, couplings: np.ndarray, bound: float, size: int) -> float:
     """Bound the probability that an eigenvalue beyond ``±bound`` has not been seen.
 
     Parameters
@@ -52,7 +52,7 @@ def unseen(diagonal: np.ndarray, couplings: np.ndarray, bound: float, size: int)
     return float(min(1.0, np.sqrt(2 * size / np.pi / least)))
 
 
-def jointly(chances: Sequence[float]) -> float:
+def combined_miss_probability(chances: Sequence[float]) -> float:
     """Bound the probability that independent sequences, of such chances each, all missed something.
 
     What all have missed has uniform variables, independent of each other, whose product is at most
