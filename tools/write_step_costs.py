@@ -23,7 +23,7 @@ from jax.flatten_util import ravel_pytree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from samedge.analysis.statistics import largest_over_edge, negative_curvature_ratio
+from samedge.analysis.quantities import largest_over_edge, negative_curvature_ratio
 from samedge.base.errors import run_script
 from samedge.config.settings import RunSettings
 from samedge.curvature.krylov.basis import compiled_map

@@ -10,6 +10,7 @@ from matplotlib.backends import backend_agg
 
 import judge_claims
 from samedge.analysis.claims import TABLE, load_claims
+from samedge.analysis.quantities import median_over_seeds
 from samedge.analysis.statistics import STATISTICS
 from samedge.analysis.verdicts import (
     FAILS,
@@ -376,8 +377,8 @@ def test_the_labels_of_an_edge_map_are_measured_with_one_renderer(monkeypatch):
     [([1, 2, 9], 2), ([1, 2], 1.5), ([1, math.inf], math.inf), ([math.nan, 3], 3)],
 )
 def test_the_median_over_seeds_knows_infinity_and_what_is_missing(values, median):
-    assert edge_map.over_seeds(np.array([values], float)) == [median]
-    assert math.isnan(edge_map.over_seeds(np.array([[math.nan] * 2]))[0])
+    assert median_over_seeds(np.array([values], float)) == [median]
+    assert math.isnan(median_over_seeds(np.array([[math.nan] * 2]))[0])
 
 
 def test_several_seeds_are_a_median_and_its_range():

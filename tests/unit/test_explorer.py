@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import write_explorer
-from samedge.analysis.statistics import BOUNDED, STATISTICS
+from samedge.analysis.quantities import BOUNDED
+from samedge.analysis.statistics import STATISTICS
 from samedge.base.errors import UserError
 from samedge.explorer import page
 from samedge.figures import panels

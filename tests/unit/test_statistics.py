@@ -6,12 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from samedge.analysis.statistics import (
-    STATISTICS,
-    WIDTH,
-    chance_alignment,
-    negative_curvature_ratio,
-)
+from samedge.analysis.quantities import WIDTH, chance_alignment, negative_curvature_ratio
+from samedge.analysis.statistics import STATISTICS
 from samedge.records import schema
 from synthetic import made_cube, paper_like
 

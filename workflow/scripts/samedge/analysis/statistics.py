@@ -5,35 +5,35 @@ the explorer and the comparison of experiments refer to them. A statistic is a f
 it returns an array of shape (eta, rho, seed), NaN where the run is missing, has diverged, or was
 not measured often enough.
 
-*Late* checks are those in the second half of a run's steps, when a run that gets to its edge has
-usually got there. *Early* training is the first quarter. The *edge* is the SAM edge, which is
-2/eta at rho = 0. A check is *at the edge* if :math:`|\lambda_1|` is within :data:`WIDTH` of it;
-a run is, if at least half of its late checks are.
-
-Medians stand where the paper looks at curves: single checks scatter, most of all with minibatches.
+A run is at its edge if at least half of its late checks are; what *late*, *early* and *edge* are
+says :mod:`samedge.analysis.quantities`.
 """
 
-import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
+from samedge.analysis.quantities import (
+    EARLY,
+    NARROW,
+    WIDTH,
+    chance_alignment,
+    first_crossing,
+    gd_baseline,
+    late,
+    late_median,
+    late_over_early,
+    median_of_checks,
+    negative_curvature_ratio,
+    ratio_to_edge,
+    share_near_edge,
+    share_of_checks,
+    sharpness,
+)
 from samedge.base.registry import Registry
-from samedge.records.files import settings_of
 from samedge.records.schema import COMPLETED, MISSING
-from samedge.updates.edges import negative_curvature_bound
-
-#: Within this relative distance a check is at the edge. Where the edge is far below 2/eta, a step
-#: multiplies the gradient by :math:`1 - 2r^2` at :math:`r = \lambda/\text{edge}`; from 3/4 to 5/4
-#: that is -0.1 to -2.1, around the edge's -1: a quarter is the scale of the instability itself.
-WIDTH = 0.25
-NARROW = 0.1
-#: A median over fewer late checks than this is not taken for one.
-FEWEST = 3
-LATE, EARLY = 0.5, 0.25
 
 Statistic = Callable[[xr.Dataset], np.ndarray]
 
@@ -69,76 +69,22 @@ def statistic(
     return enter
 
 
-def late(cube: xr.Dataset, share: float = LATE) -> np.ndarray:
-    """Return which checks lie beyond this share of their run's steps; (eta, rho, seed, check)."""
-    step = cube["step"].values
-    last = np.max(np.nan_to_num(step, nan=-1.0), axis=-1, keepdims=True, initial=-1.0)
-    return step >= share * last
-
-
-def ratio_to_edge(cube: xr.Dataset) -> np.ndarray:
-    """Return |lambda_1| / edge at every check; (eta, rho, seed, check)."""
-    return sharpness(cube) / cube["sam_edge"].values
-
-
-def sharpness(cube: xr.Dataset) -> np.ndarray:
-    """Return the operator norm |lambda_1| at every check; (eta, rho, seed, check)."""
-    return np.abs(cube["eigenvalue"].values[..., 0])
-
-
-def largest_over_edge(cube: xr.Dataset) -> np.ndarray:
-    """Return lambda_max / edge at every check of a cube or of one of its runs.
-
-    At most 1 is what Proposition 3 of the paper asks of positive eigenvalues.
-    """
-    return (cube["largest_eigenvalue"] / cube["sam_edge"]).values
-
-
-def negative_curvature_ratio(cube: xr.Dataset) -> np.ndarray:
-    r"""Return :math:`-\lambda_{\min}\rho/\lVert g\rVert` at every check of a cube or of one run.
-
-    At most 1 is what Proposition 3 of the paper asks of negative eigenvalues; below 0 there is
-    none. Without SAM's normalisation :math:`\lVert g\rVert` drops out. Of another update rule no
-    such bound is known: NaN.
-    """
-    norms = {"sam": cube["gradient_norm"], "unnormalized_sam": 1.0}
-    norm = norms.get(settings_of(cube)["update"]["name"], math.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return (cube["smallest_eigenvalue"] / negative_curvature_bound(norm, cube["rho"])).values
-
-
-#: What Proposition 3 wants to be at most 1, by the name that pages and figures have for it.
-BOUNDED = {
-    "largest_over_edge": largest_over_edge,
-    "negative_curvature_ratio": negative_curvature_ratio,
-}
-
-
-def chance_alignment(parameters: float | np.ndarray) -> float | np.ndarray:
-    r"""Return the mean absolute cosine of a random direction with a given one in n dimensions.
-
-    It is :math:`\Gamma(n/2)/(\sqrt\pi\,\Gamma((n+1)/2))`, for large n :math:`\sqrt{2/(\pi n)}`; the
-    latter is returned, too large by less than 1/(4n) of it.
-    """
-    return np.sqrt(2 / (math.pi * np.asarray(parameters, np.float64)))
-
-
 @statistic("edge_ratio", "median over the late checks of |λ1| / edge")
 def sharpness_over_edge(cube: xr.Dataset) -> np.ndarray:
     """Return how far a run is from its edge: 1 is at the edge."""
-    return _late_median(cube, ratio_to_edge(cube))
+    return late_median(cube, ratio_to_edge(cube))
 
 
 @statistic("share_within_25", "share of the late checks with |λ1| within 25 % of the edge")
 def share_within_25(cube: xr.Dataset) -> np.ndarray:
     """Return the share of late checks at the edge, from 0 to 1."""
-    return _share_near(cube, WIDTH)
+    return share_near_edge(cube, WIDTH)
 
 
 @statistic("share_within_10", "share of the late checks with |λ1| within 10 % of the edge")
 def share_within_10(cube: xr.Dataset) -> np.ndarray:
     """Return the share of late checks close to the edge, from 0 to 1."""
-    return _share_near(cube, NARROW)
+    return share_near_edge(cube, NARROW)
 
 
 def at_edge(cube: xr.Dataset) -> np.ndarray:
@@ -167,7 +113,7 @@ def first_at_edge(cube: xr.Dataset) -> np.ndarray:
 @statistic("sharpness", "median over the late checks of |λ1|")
 def late_sharpness(cube: xr.Dataset) -> np.ndarray:
     """Return the operator norm that a run settles at."""
-    return _late_median(cube, sharpness(cube))
+    return late_median(cube, sharpness(cube))
 
 
 @statistic(
@@ -191,7 +137,7 @@ def gd_edge_over_sharpness(cube: xr.Dataset) -> np.ndarray:
 def early_edge_fraction(cube: xr.Dataset) -> np.ndarray:
     """Return how low the edge is early in training: 1 is the edge of gradient descent."""
     fraction = cube["sam_edge"].values / cube["gd_edge"].values[:, None, None, None]
-    return _median(fraction, ~late(cube, EARLY), fewest=1)
+    return median_of_checks(fraction, ~late(cube, EARLY), fewest=1)
 
 
 @statistic(
@@ -204,7 +150,7 @@ def early_gd_sharpness_over_sam(cube: xr.Dataset) -> np.ndarray:
     """Return how many times lower SAM's operator norm is than gradient descent's early on."""
     curvature, step = sharpness(cube), cube["step"].values
     compared = ~late(cube, EARLY) & (step > 0) & (step == gd_baseline(cube, step))
-    return _median(gd_baseline(cube, curvature) / curvature, compared, fewest=1)
+    return median_of_checks(gd_baseline(cube, curvature) / curvature, compared, fewest=1)
 
 
 @statistic(
@@ -225,7 +171,7 @@ def at_edge_more_than_gd(cube: xr.Dataset) -> np.ndarray:
 )
 def edge_and_gradient_kept(cube: xr.Dataset) -> np.ndarray:
     """Return below 1 for a run in which both the gradient norm and the edge have fallen."""
-    return np.maximum(_kept(cube, "sam_edge"), _kept(cube, "gradient_norm"))
+    return np.maximum(late_over_early(cube, "sam_edge"), late_over_early(cube, "gradient_norm"))
 
 
 @statistic(
@@ -234,7 +180,7 @@ def edge_and_gradient_kept(cube: xr.Dataset) -> np.ndarray:
 )
 def edge_kept(cube: xr.Dataset) -> np.ndarray:
     """Return below 1 for a run whose edge has fallen."""
-    return _kept(cube, "sam_edge")
+    return late_over_early(cube, "sam_edge")
 
 
 @statistic(
@@ -249,7 +195,7 @@ def progress_when_flat(cube: xr.Dataset) -> np.ndarray:
     gd, gd_step = gd_baseline(cube, curvature), gd_baseline(cube, step)
     flat = (curvature <= gd / 2) & (step == gd_step) & (step > 0)
     loss = np.log(cube["training_loss"].values)
-    end = _late_median(cube, loss)[..., None]
+    end = late_median(cube, loss)[..., None]
     with np.errstate(invalid="ignore", divide="ignore"):
         progress = (loss[..., :1] - loss) / (loss[..., :1] - end)
     first = np.argmax(flat, axis=-1)[..., None]
@@ -264,13 +210,13 @@ def third_over_first(cube: xr.Dataset) -> np.ndarray:
     magnitudes = np.abs(cube["eigenvalue"].values)
     if magnitudes.shape[-1] < 3:
         return np.full(magnitudes.shape[:3], np.nan)
-    return _late_median(cube, magnitudes[..., 2] / magnitudes[..., 0])
+    return late_median(cube, magnitudes[..., 2] / magnitudes[..., 0])
 
 
 @statistic("final_loss", "median training loss over the last quarter of the steps")
 def final_loss(cube: xr.Dataset) -> np.ndarray:
     """Return the training loss that a run ends with."""
-    return _median(cube["training_loss"].values, late(cube, 1 - EARLY), fewest=1)
+    return median_of_checks(cube["training_loss"].values, late(cube, 1 - EARLY), fewest=1)
 
 
 @statistic("loss_over_gd", "final_loss of the run over that of ρ = 0 at the same η", needs_gd=True)
@@ -302,7 +248,7 @@ def delay_over_gd(cube: xr.Dataset) -> np.ndarray:
     loss, step = cube["training_loss"].values, cube["step"].values
     gd = gd_baseline(cube, loss)
     halfway = (gd[..., 0] + gd_baseline(cube, final_loss(cube)))[..., None] / 2
-    needed = _first_crossing(step, loss, halfway)
+    needed = first_crossing(step, loss, halfway)
     with np.errstate(invalid="ignore"):
         return needed / gd_baseline(cube, needed)
 
@@ -315,8 +261,8 @@ def delay_over_gd(cube: xr.Dataset) -> np.ndarray:
 def alignment_over_chance(cube: xr.Dataset) -> np.ndarray:
     """Return how many times more than a random direction both gradients align; 1 is chance."""
     both = np.minimum(
-        _late_median(cube, cube["gradient_alignment"].values),
-        _late_median(cube, cube["sam_gradient_alignment"].values),
+        late_median(cube, cube["gradient_alignment"].values),
+        late_median(cube, cube["sam_gradient_alignment"].values),
     )
     if "density_size" not in cube:
         return np.full(both.shape, np.nan)
@@ -328,7 +274,7 @@ def alignment_over_chance(cube: xr.Dataset) -> np.ndarray:
 )
 def alignment_gain(cube: xr.Dataset) -> np.ndarray:
     """Return how much more the SAM gradient aligns with the principal direction."""
-    return _late_median(cube, cube["sam_gradient_alignment"].values) - _late_median(
+    return late_median(cube, cube["sam_gradient_alignment"].values) - late_median(
         cube, cube["gradient_alignment"].values
     )
 
@@ -345,10 +291,10 @@ def alignment_over_smaller_eta(cube: xr.Dataset) -> np.ndarray:
     """
     gains = []
     for name in ("gradient_alignment", "sam_gradient_alignment"):
-        aligned = _late_median(cube, cube[name].values)
+        aligned = late_median(cube, cube[name].values)
         aligned = np.where(cube["status"].values == COMPLETED, aligned, np.nan)
         smaller = aligned[: cube.sizes["eta"] // 2]
-        gains.append(aligned - _median(np.moveaxis(smaller, 0, -1), np.True_, fewest=1))
+        gains.append(aligned - median_of_checks(np.moveaxis(smaller, 0, -1), np.True_, fewest=1))
     return np.minimum(*gains)
 
 
@@ -358,7 +304,7 @@ def alignment_over_smaller_eta(cube: xr.Dataset) -> np.ndarray:
 )
 def negative_curvature(cube: xr.Dataset) -> np.ndarray:
     """Return how near the most negative eigenvalue is to Proposition 3's bound: 1 is at it."""
-    return _median(negative_curvature_ratio(cube), late(cube, EARLY))
+    return median_of_checks(negative_curvature_ratio(cube), late(cube, EARLY))
 
 
 @statistic(
@@ -368,68 +314,4 @@ def negative_curvature(cube: xr.Dataset) -> np.ndarray:
 def negative_curvature_allowed(cube: xr.Dataset) -> np.ndarray:
     """Return at what share of checks no eigenvalue is below Proposition 3's bound, from 0 to 1."""
     ratio = negative_curvature_ratio(cube)
-    return _share(ratio <= 1, late(cube, EARLY) & ~np.isnan(ratio))
-
-
-def _kept(cube: xr.Dataset, name: str) -> np.ndarray:
-    """Return a variable's median over the last quarter of the steps over that of the first."""
-    values = cube[name].values
-    first = _median(values, ~late(cube, EARLY), fewest=1)
-    return _median(values, late(cube, 1 - EARLY), fewest=1) / first
-
-
-def gd_baseline(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
-    """Return the values of rho = 0 in place of those of every rho; NaN without such runs."""
-    (zero,) = np.flatnonzero(cube["rho"].values == 0)[:1].tolist() or (None,)
-    if zero is None:
-        return np.full(values.shape, np.nan)
-    return np.broadcast_to(values[:, zero : zero + 1], values.shape)
-
-
-def _first_crossing(step: np.ndarray, loss: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Return the step at which the loss is first at a level; (eta, rho, seed).
-
-    Between checks the loss is taken to be linear.
-
-    The step is infinite where the loss stays above, NaN where the level (eta, rho, seed, 1) is.
-    """
-    below = loss <= level
-    index = np.argmax(below, axis=-1)[..., None]
-
-    def at(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-        return np.take_along_axis(values, where, axis=-1)[..., 0]
-
-    before = np.maximum(index - 1, 0)
-    fall = at(loss, before) - at(loss, index)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(fall > 0, (at(loss, before) - level[..., 0]) / fall, 1.0)
-    crossing = at(step, before) + np.clip(share, 0, 1) * (at(step, index) - at(step, before))
-    crossing = np.where(below.any(axis=-1), crossing, np.inf)
-    return np.where(np.isnan(level[..., 0]), np.nan, crossing)
-
-
-def _share_near(cube: xr.Dataset, width: float) -> np.ndarray:
-    """Return the share of the late checks within a relative width of the edge."""
-    return _share(np.abs(ratio_to_edge(cube) - 1) <= width, late(cube))
-
-
-def _share(found: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return the share of the chosen checks, NaN where these are fewer than :data:`FEWEST`."""
-    count = chosen.sum(axis=-1)
-    return np.where(count >= FEWEST, (chosen & found).sum(axis=-1) / np.maximum(count, 1), np.nan)
-
-
-def _late_median(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
-    """Return the median over the late checks; NaN where there are fewer than :data:`FEWEST`."""
-    return _median(values, late(cube))
-
-
-def _median(values: np.ndarray, chosen: np.ndarray, fewest: int = FEWEST) -> np.ndarray:
-    """Return the median of the chosen checks that are not NaN, NaN where these are too few."""
-    kept = np.where(chosen, values, np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of runs without any
-        medians = (
-            np.nanmedian(kept, axis=-1) if kept.shape[-1] else np.full(kept.shape[:-1], np.nan)
-        )
-    return np.where(np.isfinite(kept).sum(axis=-1) >= fewest, medians, np.nan)
+    return share_of_checks(ratio <= 1, late(cube, EARLY) & ~np.isnan(ratio))

@@ -15,7 +15,8 @@ import numpy as np
 import xarray as xr
 
 from samedge.analysis.claims import ETAS, FORMULAS, OVER, Claim
-from samedge.analysis.statistics import FEWEST, STATISTICS
+from samedge.analysis.quantities import FEWEST
+from samedge.analysis.statistics import STATISTICS
 from samedge.records.cubes import ending, run_name
 from samedge.records.files import settings_of
 from samedge.records.schema import COMPLETED, MISSING

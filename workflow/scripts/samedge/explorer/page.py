@@ -17,7 +17,8 @@ import numpy as np
 import plotly.offline
 import xarray as xr
 
-from samedge.analysis.statistics import BOUNDED, LATE, STATISTICS
+from samedge.analysis.quantities import BOUNDED, LATE, median_over_seeds
+from samedge.analysis.statistics import STATISTICS
 from samedge.base.errors import UserError
 from samedge.figures import panels, paper
 from samedge.records import files, schema
@@ -162,12 +163,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
 
 def edge_map(values: np.ndarray) -> list[list[float | str | None]]:
     """Return the medians over seeds of a statistic (eta, rho, seed), of those that have one."""
-
-    def median(seeds: np.ndarray) -> float:
-        known = seeds[~np.isnan(seeds)]
-        return np.median(known) if known.size else math.nan
-
-    return [[rounded(median(seeds), NEVER) for seeds in row] for row in values]
+    return rounded(median_over_seeds(values), NEVER)
 
 
 def rounded(value: object, infinite: str | None = None) -> object:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
+from samedge.analysis.quantities import median_over_seeds
 from samedge.analysis.statistics import STATISTICS
 from samedge.figures import paper
 from samedge.records import files
@@ -97,7 +98,7 @@ def draw(cube: xr.Dataset) -> Figure:
 
 def _heatmap(ax: Axes, cube: xr.Dataset, shown: Map, numbers: bool) -> None:
     """Draw one statistic over (eta, rho), the largest eta on top."""
-    values = over_seeds(STATISTICS[shown.statistic].compute(cube))
+    values = median_over_seeds(STATISTICS[shown.statistic].compute(cube))
     sns.heatmap(
         values[::-1],
         ax=ax,
@@ -152,19 +153,6 @@ def _write_numbers(ax: Axes, cube: xr.Dataset, values: np.ndarray, shown: Map) -
             fontsize="small" if "\n" not in text else "x-small",
             color="white" if dark else "black",
         )
-
-
-def over_seeds(values: np.ndarray) -> np.ndarray:
-    """Return the median over the seeds that have a number; (eta, rho, seed) to (eta, rho)."""
-    count = np.sum(~np.isnan(values), axis=-1)
-    ordered = np.sort(values, axis=-1)  # NaN last
-    last = values.shape[-1] - 1
-    middle = [np.clip((count - odd) // 2, 0, last)[..., None] for odd in (1, 0)]
-    low, high = (np.take_along_axis(ordered, place, axis=-1)[..., 0] for place in middle)
-    # Two infinities have no mean, but a median.
-    with np.errstate(invalid="ignore"):
-        median = np.where(low == high, low, (low + high) / 2)
-    return np.where(count > 0, median, np.nan)
 
 
 def _text(cube: xr.Dataset, eta: int, rho: int, value: float, shown: Map) -> str:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
-from samedge.analysis.statistics import BOUNDED
+from samedge.analysis.quantities import BOUNDED
 from samedge.records import schema
 
 _PALETTE = sns.color_palette("colorblind").as_hex()
