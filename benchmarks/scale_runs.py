@@ -17,10 +17,10 @@ from samedge.base.errors import run_script
 from samedge.base.files import seal
 from samedge.config.grid import grid_runs
 from samedge.config.settings import RunSettings
-from samedge.records import files
+from samedge.records import files, schema
 from samedge.updates.edges import sam_edge
 
-ENVIRONMENT = dict.fromkeys(files.ENVIRONMENT_ATTRIBUTES, "made up") | {"data_stand_in": True}
+ENVIRONMENT = dict.fromkeys(schema.ENVIRONMENT_ATTRIBUTES, "made up") | {"data_stand_in": True}
 DIVERGED_EVERY, DIVERGED_CHECKS = 20, 3
 
 

@@ -11,7 +11,7 @@ import synthetic
 from samedge.base.errors import UserError
 from samedge.config.experiment import load
 from samedge.data.file import read_data, write_data
-from samedge.records import files, parameters
+from samedge.records import files, netcdf, parameters
 from samedge.records.adopting import adopt, data_file, files_of
 
 ONE = "eta0.1_rho0.1_seed0"
@@ -111,7 +111,7 @@ def of_nobody(path, experiment, results):
 
 def of_an_earlier_schema(path, experiment, results):
     file = files.read_run(path).drop_vars("overlooked")
-    files.write_netcdf(file, path, {})
+    netcdf.write(file, path, {})
 
 
 def occupied(path, experiment, results):

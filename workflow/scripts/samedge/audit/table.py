@@ -126,7 +126,7 @@ class Audit:
     Attributes
     ----------
     settings, environment
-        Of the run, and where the audit was made (see ``records.ENVIRONMENT_ATTRIBUTES``).
+        Of the run, and where the audit was made (see ``records.schema.ENVIRONMENT_ATTRIBUTES``).
     tolerance
         Residual over operator norm asked of the float64 eigenpairs.
     difference_step

@@ -173,7 +173,7 @@ def _cube(gathering: Gathering, problems: dict[str, str]) -> xr.Dataset:
         gathering.settings,
         {
             name: _shared({environment[name] for environment in environments})
-            for name in files.ENVIRONMENT_ATTRIBUTES
+            for name in schema.ENVIRONMENT_ATTRIBUTES
         },
     )
     if problems:

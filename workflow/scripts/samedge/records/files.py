@@ -10,26 +10,15 @@ be NaN), never zero.
 import dataclasses
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from samedge.base.errors import UserError
-from samedge.base.files import check_seal, seal, whole_file
-from samedge.records.schema import (
-    CHECK_KEYS,
-    DENSITY_KEYS,
-    STATUS,
-    TEST_METRICS,
-    VARIABLES,
-    blank_values,
-    variable_names,
-)
+from samedge.records import netcdf, schema
 from samedge.updates.edges import gd_edge
 
 if TYPE_CHECKING:
@@ -39,21 +28,6 @@ REFERENCES = (
     "Long and Bartlett (2024), Sharpness-Aware Minimization and the Edge of Stability, "
     "Journal of Machine Learning Research 25; this file's software: samedge"
 )
-#: Global attributes that the training job supplies; everything else is added here.
-ENVIRONMENT_ATTRIBUTES = (
-    "git_commit",
-    "package_versions",
-    "unlocked_packages",
-    "device",
-    "matmul_precision",
-    "jax_settings",
-    "data_source",
-    "data_description",
-    "data_stand_in",
-    "data_checksum",
-)
-#: Those of them that the files of earlier versions lack.
-LATER_ATTRIBUTES = ("jax_settings",)
 
 
 @dataclass(frozen=True)
@@ -74,8 +48,10 @@ class Outcome:
         """Refuse a status or a metric that the schema does not know."""
         if self.status not in ("completed", "diverged"):
             raise ValueError(f"outcome status is 'completed' or 'diverged', not {self.status!r}")
-        if self.test_metric_name not in TEST_METRICS:
-            raise ValueError(f"test metric is one of {TEST_METRICS}, not {self.test_metric_name!r}")
+        if self.test_metric_name not in schema.TEST_METRICS:
+            raise ValueError(
+                f"test metric is one of {schema.TEST_METRICS}, not {self.test_metric_name!r}"
+            )
 
 
 def assemble(
@@ -108,8 +84,8 @@ def assemble(
         coordinates["density_check"] = (("density_check",), np.array(shares, np.float64), meaning)
     filled = {**values, "gd_edge": np.array([gd_edge(number) for number in eta_numbers])}
     data = {
-        name: (VARIABLES[name].dims, filled[name], VARIABLES[name].attributes())
-        for name in VARIABLES
+        name: (schema.VARIABLES[name].dims, filled[name], schema.VARIABLES[name].attributes())
+        for name in schema.VARIABLES
         if name in filled
     }
     return xr.Dataset(data, coordinates, dict(attributes))
@@ -130,16 +106,16 @@ def run_dataset(
     settings
         Everything that determined the run; stored whole, as JSON.
     checks
-        One mapping per check with exactly the keys :data:`CHECK_KEYS`: scalars, and arrays of
-        shape (k,) for the eigenvalues, their residuals and whether they converged.
+        One mapping per check with exactly the keys of ``schema.CHECK_KEYS``: scalars, and arrays
+        of shape (k,) for the eigenvalues, their residuals and whether they converged.
     outcome
         How the run ended.
     attributes
-        The global attributes named in :data:`ENVIRONMENT_ATTRIBUTES`.
+        The global attributes of ``schema.ENVIRONMENT_ATTRIBUTES``.
     densities
-        For each share of ``settings.density.at`` a mapping with exactly the keys
-        :data:`DENSITY_KEYS`, nodes and weights of shape (probes, steps); None where the run ended
-        before.
+        For each share of ``settings.density.at`` a mapping with exactly the keys of
+        ``schema.DENSITY_KEYS``, nodes and weights of shape (probes, steps); None where the run
+        ended before.
     history
         How it was trained, in words.
 
@@ -149,25 +125,27 @@ def run_dataset(
         If a check, a density or ``attributes`` has other keys than these, or the densities are
         not one for each share.
     """
-    _require_keys("attributes", attributes, ENVIRONMENT_ATTRIBUTES)
+    _require_keys("attributes", attributes, schema.ENVIRONMENT_ATTRIBUTES)
     for number, check in enumerate(checks):
-        _require_keys(f"check {number}", check, CHECK_KEYS)
+        _require_keys(f"check {number}", check, schema.CHECK_KEYS)
     if len(densities) != len(settings.density.at):
         raise ValueError(f"{len(densities)} densities, expected {len(settings.density.at)}")
     for number, density in enumerate(densities):
         if density is not None:
-            _require_keys(f"density {number}", density, DENSITY_KEYS)
+            _require_keys(f"density {number}", density, schema.DENSITY_KEYS)
     ranks = len(np.atleast_1d(checks[0]["eigenvalue"])) if checks else 0
     sizes = {"eta": 1, "rho": 1, "seed": 1, "check": len(checks), "rank": ranks}
-    sizes |= density_sizes(dataclasses.asdict(settings))
-    values = blank_values(variable_names([outcome.test_metric_name], bool(densities)), sizes)
-    for name in CHECK_KEYS:
+    sizes |= schema.density_sizes(dataclasses.asdict(settings))
+    values = schema.blank_values(
+        schema.variable_names([outcome.test_metric_name], bool(densities)), sizes
+    )
+    for name in schema.CHECK_KEYS:
         for number, check in enumerate(checks):
             values[name][0, 0, 0, number] = np.asarray(check[name])
     for number, density in enumerate(densities):
         for name, value in (density or {}).items():
             values[name][0, 0, 0, number] = np.asarray(value)
-    values["status"][:] = STATUS[outcome.status]
+    values["status"][:] = schema.STATUS[outcome.status]
     values["end_step"][:] = outcome.step
     values["end_reason"][:] = outcome.reason
     values[outcome.test_metric_name][:] = outcome.test_metric
@@ -197,42 +175,13 @@ def global_attributes(
         "history": history,
         "references": REFERENCES,
         "settings": settings,
-        **{name: _plain(environment[name]) for name in ENVIRONMENT_ATTRIBUTES},
+        **{name: _plain(environment[name]) for name in schema.ENVIRONMENT_ATTRIBUTES},
     }
 
 
 def write(dataset: xr.Dataset, path: str | os.PathLike) -> None:
-    """Write a run file or cube, see :func:`write_netcdf`."""
-    write_netcdf(dataset, path, _encoding(dataset))
-
-
-def write_netcdf(
-    dataset: xr.Dataset, path: str | os.PathLike, encoding: Mapping[str, Mapping[str, object]]
-) -> None:
-    """Write a dataset so that ``path`` is either absent, as it was, or whole.
-
-    The same dataset gives the same bytes. ``encoding`` says how its variables are stored.
-
-    Raises
-    ------
-    OSError
-        If the disk is full, or the folder cannot be written to.
-    """
-    with whole_file(path) as temporary:
-        try:
-            dataset.to_netcdf(temporary, engine="netcdf4", encoding=dict(encoding))
-        except RuntimeError as error:
-            _try_to_write(temporary)
-            raise UserError(f"{path}: cannot be written ({error})") from error
-        seal(temporary)
-
-
-def _try_to_write(path: Path) -> None:
-    """Raise the OSError that writing gives, if it does: HDF5 does not say why it has failed."""
-    with path.open("ab") as file:
-        file.write(bytes(2**20))
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a run file or cube, see :func:`samedge.records.netcdf.write`."""
+    netcdf.write(dataset, path, _encoding(dataset))
 
 
 def read_cube(path: str | os.PathLike) -> xr.Dataset:
@@ -243,44 +192,10 @@ def read_cube(path: str | os.PathLike) -> xr.Dataset:
     UserError
         If the file is missing, damaged, truncated, or not a cube of this schema.
     """
-    dataset = read_netcdf(path)
+    dataset = netcdf.read(path)
     dims = {name: variable.dims for name, variable in dataset.variables.items()}
-    require_schema(path, dims, dataset.attrs)
+    schema.require(path, dims, dataset.attrs)
     return dataset
-
-
-def read_netcdf(path: str | os.PathLike) -> xr.Dataset:
-    """Return the dataset in ``path``, loaded, the file closed again.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, damaged, truncated, or not NetCDF.
-    """
-    with readable(path), xr.open_dataset(path, engine="netcdf4", cache=False) as opened:
-        return opened.load()
-
-
-@contextmanager
-def readable(path: str | os.PathLike) -> Iterator[None]:
-    """See that ``path`` is there and as it was sealed; say so if what reads it then fails.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, damaged, truncated, or not NetCDF.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    check_seal(path)
-    try:
-        yield
-    # A file cut short shows as any of these, depending on where the cut lies.
-    except (OSError, RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise UserError(
-            f"{path}: truncated, or not a NetCDF file ({str(error).strip().splitlines()[0]})"
-        ) from error
 
 
 def read_run(path: str | os.PathLike) -> xr.Dataset:
@@ -302,41 +217,9 @@ def require_one_run(path: str | os.PathLike, runs: int) -> None:
         raise UserError(f"{path}: holds {runs} runs, a run file holds one; is it a cube?")
 
 
-def require_schema(
-    path: str | os.PathLike, dims: Mapping[str, tuple[str, ...]], attributes: Collection[str]
-) -> None:
-    """Raise UserError unless variables of these dimensions, and these attributes, are a cube's."""
-    problem = _schema_problem(dims, attributes)
-    if problem:
-        raise UserError(f"{path}: not a run file or cube of samedge: {problem}")
-
-
-def _schema_problem(dims: Mapping[str, tuple[str, ...]], attributes: Collection[str]) -> str:
-    metrics = [metric for metric in TEST_METRICS if metric in dims]
-    for name in variable_names(metrics, density=any(name in dims for name in DENSITY_KEYS)):
-        if name not in dims:
-            return f"it has no variable '{name}'"
-        if dims[name] != VARIABLES[name].dims:
-            return f"'{name}' has dimensions {dims[name]}, not {VARIABLES[name].dims}"
-    for name in ("settings", *ENVIRONMENT_ATTRIBUTES):
-        if name not in attributes and name not in LATER_ATTRIBUTES:
-            return f"it has no global attribute '{name}'"
-    return ""
-
-
 def settings_of(dataset: xr.Dataset) -> dict:
     """Return the settings stored in a run file or cube, as a dictionary."""
     return json.loads(dataset.attrs["settings"])
-
-
-def density_sizes(settings: Mapping) -> dict[str, int]:
-    """Return the sizes of the dimensions of the spectral density, from settings as a dictionary."""
-    density = settings["density"]
-    return {
-        "density_check": len(density["at"]),
-        "probe": density["probes"],
-        "node": density["steps"],
-    }
 
 
 def _require_keys(where: str, found: Mapping[str, object], wanted: Sequence[str]) -> None:
@@ -357,8 +240,8 @@ def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
     numbers = ("eta", "rho", "density_check")
     encoding: dict[str, dict] = {name: {"_FillValue": None} for name in numbers if name in dataset}
     for name in dataset.data_vars:
-        if {"check", "density_check"} & {*VARIABLES[name].dims}:
+        if {"check", "density_check"} & {*schema.VARIABLES[name].dims}:
             encoding[name] = {"zlib": True, "complevel": 4}
-        elif VARIABLES[name].dtype is np.float64:
+        elif schema.VARIABLES[name].dtype is np.float64:
             encoding[name] = {"_FillValue": np.nan}
     return encoding

@@ -14,7 +14,7 @@ import numpy as np
 
 from samedge.config.grid import grid_json
 from samedge.config.settings import RunSettings
-from samedge.records import files, schema
+from samedge.records import files, netcdf, schema
 
 #: Dimensions whose size is known when every run has been read.
 GROWING = ("check", "rank")
@@ -37,14 +37,14 @@ def read_run_file(path: str | os.PathLike) -> RunFile:
     UserError
         As :func:`samedge.records.files.read_run`.
     """
-    with files.readable(path), netCDF4.Dataset(path) as file:
+    with netcdf.readable(path), netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
         dims = {name: variable.dimensions for name, variable in file.variables.items()}
         attributes = {name: file.getncattr(name) for name in file.ncattrs()}
         sizes = {name: len(dimension) for name, dimension in file.dimensions.items()}
         # All of it, so that whatever is damaged is seen.
         values = {name: variable[...] for name, variable in file.variables.items()}
-    files.require_schema(path, dims, attributes)
+    schema.require(path, dims, attributes)
     files.require_one_run(path, values["status"].size)
     per_run = [name for name in values if dims[name][:3] == schema.PER_RUN]
     return RunFile(sizes, {name: values[name][0, 0, 0] for name in per_run}, attributes)
@@ -54,7 +54,7 @@ class Gathering:
     """The arrays of a cube in the making, with what each run that was put in brought along.
 
     ``environments`` has for each run, by name, its
-    :data:`samedge.records.files.ENVIRONMENT_ATTRIBUTES`; "" stands for one that the files of an
+    :data:`samedge.records.schema.ENVIRONMENT_ATTRIBUTES`; "" stands for one that the files of an
     earlier version lack.
     """
 
@@ -66,7 +66,7 @@ class Gathering:
         self._axes = [grid[axis] for axis in schema.PER_RUN]
         self._density = bool(grid["density"]["at"])
         self._sizes = {
-            **files.density_sizes(grid),
+            **schema.density_sizes(grid),
             **dict(zip(schema.PER_RUN, map(len, self._axes), strict=True)),
             **dict.fromkeys(GROWING, 0),
         }
@@ -84,7 +84,7 @@ class Gathering:
             if name in run.values:
                 found = run.values[name]
                 array[point + tuple(slice(length) for length in np.shape(found))] = found
-        environment = {name: run.attributes.get(name, "") for name in files.ENVIRONMENT_ATTRIBUTES}
+        environment = {name: run.attributes.get(name, "") for name in schema.ENVIRONMENT_ATTRIBUTES}
         # Thousands of runs share a handful of environments.
         known = self._distinct.setdefault(tuple(environment.values()), environment)
         self.environments[settings.name] = known

@@ -19,7 +19,7 @@ import xarray as xr
 
 from samedge.base.errors import UserError
 from samedge.data.file import checksum
-from samedge.records import files
+from samedge.records import files, netcdf
 from samedge.training.schedule import Shares
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def write_parameters(
 ) -> None:
     """Write the parameters file of a run, whole or not at all; ``kept`` may be empty.
 
-    ``attributes`` are the global attributes named in ``records.ENVIRONMENT_ATTRIBUTES``.
+    ``attributes`` are the global attributes of ``schema.ENVIRONMENT_ATTRIBUTES``.
     """
     name = f"{settings.task}, eta = {settings.eta}, rho = {settings.rho}, seed {settings.seed}"
     dataset = xr.Dataset(
@@ -164,7 +164,7 @@ def write_parameters(
         dataset[variable] = (("kept", *dims), stacked, {"path": path_of_leaf})
     dataset.attrs[CHECKSUM] = _checksum(dataset)
     whole = {variable: {"_FillValue": None} for variable in dataset.data_vars}
-    files.write_netcdf(dataset, path, whole)
+    netcdf.write(dataset, path, whole)
 
 
 def read_parameters(path: str | os.PathLike) -> SavedParameters:
@@ -176,7 +176,7 @@ def read_parameters(path: str | os.PathLike) -> SavedParameters:
         If the file is missing, no parameters file, or damaged.
     """
     path = Path(path)
-    dataset = files.read_netcdf(path)
+    dataset = netcdf.read(path)
     stated = dataset.attrs.get(CHECKSUM)
     if stated is None or "step" not in dataset:
         raise UserError(f"{path}: not a parameters file of samedge")

@@ -1,9 +1,12 @@
 """The variables of run files and cubes, as one table: dimensions, units, meaning, padding."""
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from samedge.base.errors import UserError
 
 PER_ETA = ("eta",)
 PER_RUN = ("eta", "rho", "seed")
@@ -15,6 +18,21 @@ PER_NODE = (*PER_DENSITY, "probe", "node")
 COMPLETED, DIVERGED, MISSING = 0, 1, 2
 STATUS = {"completed": COMPLETED, "diverged": DIVERGED, "missing": MISSING}
 TEST_METRICS = ("test_error", "test_loss")
+#: Global attributes that the training job supplies; the rest :mod:`samedge.records.files` adds.
+ENVIRONMENT_ATTRIBUTES = (
+    "git_commit",
+    "package_versions",
+    "unlocked_packages",
+    "device",
+    "matmul_precision",
+    "jax_settings",
+    "data_source",
+    "data_description",
+    "data_stand_in",
+    "data_checksum",
+)
+#: Those of them that the files of earlier versions lack.
+LATER_ATTRIBUTES = ("jax_settings",)
 
 
 @dataclass(frozen=True)
@@ -126,3 +144,35 @@ def blank_values(names: Iterable[str], sizes: Mapping[str, int]) -> dict[str, np
     return {
         v.name: np.full([sizes[dim] for dim in v.dims], v.fill, dtype=v.dtype) for v in variables
     }
+
+
+def density_sizes(settings: Mapping) -> dict[str, int]:
+    """Return the sizes of the dimensions of the spectral density, from settings as a dictionary."""
+    density = settings["density"]
+    return {
+        "density_check": len(density["at"]),
+        "probe": density["probes"],
+        "node": density["steps"],
+    }
+
+
+def require(
+    path: str | os.PathLike, dims: Mapping[str, tuple[str, ...]], attributes: Collection[str]
+) -> None:
+    """Raise UserError unless variables of these dimensions, and these attributes, are a cube's."""
+    problem = _problem(dims, attributes)
+    if problem:
+        raise UserError(f"{path}: not a run file or cube of samedge: {problem}")
+
+
+def _problem(dims: Mapping[str, tuple[str, ...]], attributes: Collection[str]) -> str:
+    metrics = [metric for metric in TEST_METRICS if metric in dims]
+    for name in variable_names(metrics, density=any(name in dims for name in DENSITY_KEYS)):
+        if name not in dims:
+            return f"it has no variable '{name}'"
+        if dims[name] != VARIABLES[name].dims:
+            return f"'{name}' has dimensions {dims[name]}, not {VARIABLES[name].dims}"
+    for name in ("settings", *ENVIRONMENT_ATTRIBUTES):
+        if name not in attributes and name not in LATER_ATTRIBUTES:
+            return f"it has no global attribute '{name}'"
+    return ""
