@@ -111,5 +111,5 @@ def test_the_script_reads_results_a_folder_or_a_file(tmp_path, capsys):
     with pytest.raises(UserError, match="no such file"):
         compare_experiments.main([str(tmp_path / "absent.nc"), str(folder)])
     files.write(cube, folder / "again.nc")
-    with pytest.raises(UserError, match=r"mnist\.nc: a second cube of the task 'mnist'"):
+    with pytest.raises(UserError, match=r"both hold the task 'mnist'; give one cube a task"):
         compare_experiments.main([str(folder), str(folder)])

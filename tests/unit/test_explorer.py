@@ -246,7 +246,7 @@ def test_two_cubes_of_a_task_are_an_error_that_names_both(cube, tmp_path):
     for file in files:
         records.write(cube, file)
     output = tmp_path / "explorer.html"
-    expected = f"{files[0]} and {files[1]} both hold the task 'mnist'; the explorer shows one cube"
+    expected = f"{files[0]} and {files[1]} both hold the task 'mnist'; give one cube a task"
     with pytest.raises(UserError, match=re.escape(expected)):
         write_explorer.main(["--cubes", *map(str, files), "--output", str(output)])
     assert not output.exists()

@@ -269,7 +269,7 @@ def test_a_date_that_is_none(monkeypatch):
 
 def test_a_second_cube_of_a_task(pack, results):
     cube = results / "cubes/mnist.nc"
-    with pytest.raises(UserError, match=r"mnist\.nc: a second cube of the task 'mnist'"):
+    with pytest.raises(UserError, match=r"both hold the task 'mnist'; give one cube a task"):
         pack(cubes=[cube, cube])
 
 
@@ -447,7 +447,10 @@ def test_an_archive_that_is_not_there(tmp_path):
         ({"config.yaml": b"{}"}, "its config.yaml: must be the JSON of a resolved configuration"),
         ({"config.yaml": b"\xff"}, "its config.yaml: must be the JSON of a resolved configuration"),
         ({"cubes/mnist.nc": b"text"}, "mnist.nc: truncated, or not a NetCDF file"),
-        ({"cubes/again.nc": "cubes/mnist.nc"}, "two cubes are of the task 'mnist'"),
+        (
+            {"cubes/again.nc": "cubes/mnist.nc"},
+            "mnist.nc both hold the task 'mnist'; give one cube",
+        ),
     ],
 )
 def test_an_archive_that_somebody_else_has_made(pack, tmp_path, changes, complaint):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.analysis.comparison import compare, read_cubes
+from samedge.analysis.comparison import compare, read_experiment
 from samedge.base.errors import Parser, run_script
 
 
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> None:
             name, type=Path, help="an experiment: results/<name>, a folder of cubes, or one cube"
         )
     arguments = parser.parse_args(argv)
-    print(compare(read_cubes(arguments.first), read_cubes(arguments.second)))
+    print(compare(read_experiment(arguments.first), read_experiment(arguments.second)))
 
 
 if __name__ == "__main__":

@@ -33,9 +33,10 @@ def main(argv: list[str] | None = None) -> None:
             f"--rho needs one radius for each cube: {len(arguments.cubes)} cubes, "
             f"{len(arguments.rho)} radii"
         )
-    cubes = [files.read_cube(path) for path in arguments.cubes]
-    tasks = [files.settings_of(cube)["task"] for cube in cubes]
-    judged = verdicts.judge_all(load_claims(), cubes, dict(zip(tasks, arguments.rho, strict=True)))
+    by_task = files.read_cubes(arguments.cubes)
+    cubes = [*by_task.values()]
+    rho = dict(zip(by_task, arguments.rho, strict=True))
+    judged = verdicts.judge_all(load_claims(), cubes, rho)
     rows = [verdicts.as_row(one) for one in judged]
     with (
         whole_file(arguments.csv) as temporary,
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     with whole_file(arguments.json) as temporary:
         text = json.dumps(verdicts.report(judged, cubes), indent=1, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
-    figure = claims.draw(judged, tasks)
+    figure = claims.draw(judged, [*by_task])
     paper.save(figure, arguments.output_pdf, arguments.output_png)
     for one in judged:
         say(f"{one.verdict:13s} {one.task:17s} {one.claim.name}")

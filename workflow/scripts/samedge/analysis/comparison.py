@@ -21,7 +21,7 @@ from samedge.analysis.verdicts import judge_all
 from samedge.base.errors import UserError
 from samedge.config.paper_figures import FIGURES
 from samedge.records.cubes import differences, ending
-from samedge.records.files import read_cube, settings_of
+from samedge.records.files import read_cubes, settings_of
 
 #: Attributes of a cube that may differ with equal settings.
 ATTRIBUTES = (
@@ -55,7 +55,7 @@ class SeparatedStatistic:
         )
 
 
-def read_cubes(path: Path) -> dict[str, xr.Dataset]:
+def read_experiment(path: Path) -> dict[str, xr.Dataset]:
     """Return the cubes of an experiment by task, from its results, their ``cubes``, or one file.
 
     Raises
@@ -73,14 +73,7 @@ def read_cubes(path: Path) -> dict[str, xr.Dataset]:
             f"{path}: no cubes in it; give the results of an experiment (results/<name>), the "
             "folder of its cubes, or one cube"
         )
-    cubes: dict[str, xr.Dataset] = {}
-    for file in files:
-        cube = read_cube(file)
-        task = settings_of(cube)["task"]
-        if task in cubes:
-            raise UserError(f"{file}: a second cube of the task '{task}'")
-        cubes[task] = cube
-    return cubes
+    return read_cubes(files)
 
 
 def compare(first: Cubes, second: Cubes) -> str:

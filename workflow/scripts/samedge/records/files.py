@@ -10,8 +10,9 @@ be NaN), never zero.
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -195,7 +196,28 @@ def read_cube(path: str | os.PathLike) -> xr.Dataset:
     dataset = netcdf.read(path)
     dims = {name: variable.dims for name, variable in dataset.variables.items()}
     schema.require(path, dims, dataset.attrs)
-    return dataset
+    return _in_todays_version(dataset)
+
+
+def read_cubes(paths: Iterable[Path]) -> dict[str, xr.Dataset]:
+    """Return the cubes in these files by their task, in the order of the paths.
+
+    Raises
+    ------
+    UserError
+        As :func:`read_cube`, and if two are of one task.
+    """
+    cubes: dict[str, xr.Dataset] = {}
+    origins: dict[str, Path] = {}
+    for path in paths:
+        cube = read_cube(path)
+        task = settings_of(cube)["task"]
+        if task in origins:
+            raise UserError(
+                f"{origins[task]} and {path} both hold the task '{task}'; give one cube a task"
+            )
+        cubes[task], origins[task] = cube, path
+    return cubes
 
 
 def read_run(path: str | os.PathLike) -> xr.Dataset:

@@ -136,19 +136,14 @@ def _commit_date(commit: str) -> str:
 
 
 def _read_cubes(paths: Sequence[Path], settings: Mapping) -> dict[str, xr.Dataset]:
-    """Return the cubes by task, in the order of the paths."""
-    cubes: dict[str, xr.Dataset] = {}
-    for path in paths:
-        cube = records.read_cube(path)
-        task = records.settings_of(cube)["task"]
-        if task in cubes:
-            raise UserError(f"{path}: a second cube of the task '{task}'; give one of each")
+    """Return the cubes by task, in the order of the paths, of tasks that are configured."""
+    cubes = records.read_cubes(paths)
+    for path, task in zip(paths, cubes, strict=True):
         if task not in settings["tasks"]:
             raise UserError(
                 f"{path}: a cube of the task '{task}', which the configuration does not have; its "
                 f"tasks are: {', '.join(settings['tasks'])}"
             )
-        cubes[task] = cube
     return cubes
 
 

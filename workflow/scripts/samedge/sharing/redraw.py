@@ -158,16 +158,15 @@ def _supplement(task: str, cube: xr.Dataset, axis: str) -> Drawing:
 
 def _read_cubes(archive: PackedExperiment, output: Path) -> dict[str, xr.Dataset]:
     """Return the cubes of an archive by task."""
-    cubes: dict[str, xr.Dataset] = {}
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".unpacked-", dir=output) as folder:
-        for name in archive.cubes():
-            cube = records.read_cube(archive.extract(name, Path(folder)))
-            task = records.settings_of(cube)["task"]
-            if task in cubes:
-                raise UserError(f"{archive.path}: two cubes are of the task '{task}'")
-            cubes[task] = cube
-    return cubes
+        try:
+            return records.read_cubes(
+                archive.extract(name, Path(folder)) for name in archive.cubes()
+            )
+        except UserError as error:
+            # By their names in the archive: the folder is gone when this is read.
+            raise UserError(f"{archive.path}: {str(error).replace(f'{folder}/', '')}") from error
 
 
 def _named(name: str, known: Mapping[str, Drawing]) -> str:
