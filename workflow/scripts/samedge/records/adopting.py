@@ -69,9 +69,9 @@ def adopt(experiment: Experiment, source: Path, results: Path) -> Adoption:
     """Verify the runs under ``source`` and copy those that are the experiment's to ``results``.
 
     A run is taken over if its files are as they were written (they end with the SHA-256 of their
-    contents), have the schema of this version, the settings that the experiment asks for and the
-    checksum of the data file among ``results``, and say what made them. Of a job that trains
-    several runs, all are taken over or none.
+    contents), are of a version of the schema that is known, have the settings that the experiment
+    asks for and the checksum of the data file among ``results``, and say what made them. Of a job
+    that trains several runs, all are taken over or none.
 
     Parameters
     ----------

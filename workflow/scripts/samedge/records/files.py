@@ -175,6 +175,7 @@ def global_attributes(
         "source": "Training runs measured by samedge with exact Hessian-vector products",
         "history": history,
         "references": REFERENCES,
+        schema.VERSION_ATTRIBUTE: schema.VERSION,
         "settings": settings,
         **{name: _plain(environment[name]) for name in schema.ENVIRONMENT_ATTRIBUTES},
     }
@@ -188,10 +189,14 @@ def write(dataset: xr.Dataset, path: str | os.PathLike) -> None:
 def read_cube(path: str | os.PathLike) -> xr.Dataset:
     """Return the cube in ``path``, loaded, the file closed again.
 
+    It comes in today's version of the schema, whatever that of the file: with variables and
+    attributes that came later, as "not there".
+
     Raises
     ------
     UserError
-        If the file is missing, damaged, truncated, or not a cube of this schema.
+        If the file is missing, damaged, truncated, not a cube, or of a version of the schema that
+        is not known yet.
     """
     dataset = netcdf.read(path)
     dims = {name: variable.dims for name, variable in dataset.variables.items()}
@@ -242,6 +247,23 @@ def require_one_run(path: str | os.PathLike, runs: int) -> None:
 def settings_of(dataset: xr.Dataset) -> dict:
     """Return the settings stored in a run file or cube, as a dictionary."""
     return json.loads(dataset.attrs["settings"])
+
+
+def _in_todays_version(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a cube with what versions of the schema after its own brought, as "not there"."""
+    absent = [name for name in schema.names_beside(dataset.variables) if name not in dataset]
+    dims = {dim for name in absent for dim in schema.VARIABLES[name].dims}
+    # A dimension that came later has nothing along it.
+    sizes = {dim: dataset.sizes.get(dim, 0) for dim in dims}
+    values = schema.blank_values(absent, sizes)
+    later = {
+        name: (schema.VARIABLES[name].dims, values[name], schema.VARIABLES[name].attributes())
+        for name in absent
+    }
+    attributes = dict.fromkeys(schema.ENVIRONMENT_ATTRIBUTES, "") | dataset.attrs
+    return dataset.assign(later).assign_attrs(
+        attributes | {schema.VERSION_ATTRIBUTE: schema.VERSION}
+    )
 
 
 def _require_keys(where: str, found: Mapping[str, object], wanted: Sequence[str]) -> None:

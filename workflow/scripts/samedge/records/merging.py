@@ -22,7 +22,11 @@ GROWING = ("check", "rank")
 
 @dataclass(frozen=True)
 class RunFile:
-    """What a run file holds: sizes of dimensions, values per run and (…) behind it, attributes."""
+    """What a run file holds: sizes of dimensions, values per run and (…) behind it, attributes.
+
+    Of variables that its version of the schema did not have yet there are no values, and "" stands
+    for such an attribute.
+    """
 
     sizes: Mapping[str, int]
     values: Mapping[str, np.ndarray]
@@ -47,6 +51,7 @@ def read_run_file(path: str | os.PathLike) -> RunFile:
     schema.require(path, dims, attributes)
     files.require_one_run(path, values["status"].size)
     per_run = [name for name in values if dims[name][:3] == schema.PER_RUN]
+    attributes = dict.fromkeys(schema.ENVIRONMENT_ATTRIBUTES, "") | attributes
     return RunFile(sizes, {name: values[name][0, 0, 0] for name in per_run}, attributes)
 
 
@@ -54,8 +59,7 @@ class Gathering:
     """The arrays of a cube in the making, with what each run that was put in brought along.
 
     ``environments`` has for each run, by name, its
-    :data:`samedge.records.schema.ENVIRONMENT_ATTRIBUTES`; "" stands for one that the files of an
-    earlier version lack.
+    :data:`samedge.records.schema.ENVIRONMENT_ATTRIBUTES`.
     """
 
     def __init__(self, expected: Sequence[RunSettings]):
@@ -84,7 +88,7 @@ class Gathering:
             if name in run.values:
                 found = run.values[name]
                 array[point + tuple(slice(length) for length in np.shape(found))] = found
-        environment = {name: run.attributes.get(name, "") for name in schema.ENVIRONMENT_ATTRIBUTES}
+        environment = {name: run.attributes[name] for name in schema.ENVIRONMENT_ATTRIBUTES}
         # Thousands of runs share a handful of environments.
         known = self._distinct.setdefault(tuple(environment.values()), environment)
         self.environments[settings.name] = known

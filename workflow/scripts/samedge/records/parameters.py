@@ -19,7 +19,7 @@ import xarray as xr
 
 from samedge.base.errors import UserError
 from samedge.data.file import checksum
-from samedge.records import files, netcdf
+from samedge.records import files, netcdf, schema
 from samedge.training.schedule import Shares
 
 if TYPE_CHECKING:
@@ -173,10 +173,12 @@ def read_parameters(path: str | os.PathLike) -> SavedParameters:
     Raises
     ------
     UserError
-        If the file is missing, no parameters file, or damaged.
+        If the file is missing, no parameters file, damaged, or of a version of the schema that is
+        not known yet.
     """
     path = Path(path)
     dataset = netcdf.read(path)
+    schema.require_known_version(path, dataset.attrs)
     stated = dataset.attrs.get(CHECKSUM)
     if stated is None or "step" not in dataset:
         raise UserError(f"{path}: not a parameters file of samedge")

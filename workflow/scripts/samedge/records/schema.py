@@ -1,4 +1,9 @@
-"""The variables of run files and cubes, as one table: dimensions, units, meaning, padding."""
+"""The variables of run files and cubes, as one table: dimensions, units, meaning, padding.
+
+The schema grows by variables and attributes, never otherwise: each version has all of those before
+it, and :data:`BROUGHT` says what it added. A file states its version; one that states none is of
+the first. What a file's version did not have yet is read as "not there".
+"""
 
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -31,8 +36,12 @@ ENVIRONMENT_ATTRIBUTES = (
     "data_stand_in",
     "data_checksum",
 )
-#: Those of them that the files of earlier versions lack.
-LATER_ATTRIBUTES = ("jax_settings",)
+VERSION_ATTRIBUTE = "schema_version"
+#: What each version of the schema brought after the first: names of variables and of global
+#: attributes. Whatever is added to the schema is also added here, under the next version.
+BROUGHT: Mapping[int, tuple[str, ...]] = {2: (VERSION_ATTRIBUTE, "jax_settings")}
+#: The version that files are written in.
+VERSION = max(BROUGHT)
 
 
 @dataclass(frozen=True)
@@ -156,23 +165,60 @@ def density_sizes(settings: Mapping) -> dict[str, int]:
     }
 
 
+def names_beside(present: Collection[str]) -> list[str]:
+    """Return the variables, in order, of a file of today's version that has those ``present``.
+
+    These tell which test metrics it has, and whether a spectral density.
+    """
+    metrics = [metric for metric in TEST_METRICS if metric in present]
+    return variable_names(metrics, density=any(name in present for name in DENSITY_KEYS))
+
+
+def require_known_version(
+    where: str | os.PathLike, attributes: Mapping[str, object], key: str = VERSION_ATTRIBUTE
+) -> int:
+    """Return the version of the schema that a file's attributes state under ``key``.
+
+    Raises
+    ------
+    UserError
+        Naming the file as ``where``, if the version is none or later than :data:`VERSION`.
+    """
+    stated = str(attributes.get(key, 1))
+    if not (stated.isascii() and stated.isdecimal() and int(stated) > 0):
+        raise UserError(f"{where}: its {key} is '{stated}', must be a whole number from 1")
+    if int(stated) > VERSION:
+        raise UserError(
+            f"{where}: of version {stated} of the schema, and this samedge knows versions up to "
+            f"{VERSION}; read it with a newer samedge"
+        )
+    return int(stated)
+
+
 def require(
-    path: str | os.PathLike, dims: Mapping[str, tuple[str, ...]], attributes: Collection[str]
+    path: str | os.PathLike,
+    dims: Mapping[str, tuple[str, ...]],
+    attributes: Mapping[str, object],
 ) -> None:
-    """Raise UserError unless variables of these dimensions, and these attributes, are a cube's."""
-    problem = _problem(dims, attributes)
+    """Raise UserError unless variables of these dimensions, and these attributes, are a cube's.
+
+    They have to be all that the file's own version of the schema has.
+    """
+    version = require_known_version(path, attributes)
+    problem = _problem(version, dims, attributes)
     if problem:
         raise UserError(f"{path}: not a run file or cube of samedge: {problem}")
 
 
-def _problem(dims: Mapping[str, tuple[str, ...]], attributes: Collection[str]) -> str:
-    metrics = [metric for metric in TEST_METRICS if metric in dims]
-    for name in variable_names(metrics, density=any(name in dims for name in DENSITY_KEYS)):
-        if name not in dims:
+def _problem(version: int, dims: Mapping[str, tuple[str, ...]], attributes: Collection[str]) -> str:
+    later = {name for brought, names in BROUGHT.items() if brought > version for name in names}
+    for name in names_beside(dims):
+        if name in dims:
+            if dims[name] != VARIABLES[name].dims:
+                return f"'{name}' has dimensions {dims[name]}, not {VARIABLES[name].dims}"
+        elif name not in later:
             return f"it has no variable '{name}'"
-        if dims[name] != VARIABLES[name].dims:
-            return f"'{name}' has dimensions {dims[name]}, not {VARIABLES[name].dims}"
     for name in ("settings", *ENVIRONMENT_ATTRIBUTES):
-        if name not in attributes and name not in LATER_ATTRIBUTES:
+        if name not in attributes and name not in later:
             return f"it has no global attribute '{name}'"
     return ""

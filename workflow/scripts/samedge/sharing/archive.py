@@ -1,7 +1,8 @@
 """What lies where in the archive of an experiment, and how one is read: verified first.
 
 An archive is a zip with one folder in it, or that folder once it is unpacked. Its manifest has the
-SHA-256 of every other file, as ``sha256sum`` writes and checks it.
+SHA-256 of every other file, as ``sha256sum`` writes and checks it; its metadata state the
+version of the schema (:mod:`samedge.records.schema`) that it was packed in.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from samedge.base.errors import UserError
+from samedge.records.schema import require_known_version
 
 CUBE_FOLDER, FIGURE_FOLDER = "cubes", "figures"
 #: Written as JSON, which is YAML too: what draws figures needs no reader of YAML.
@@ -26,6 +28,8 @@ CONFIG = "config.yaml"
 README = "README.md"
 METADATA = "ro-crate-metadata.json"
 MANIFEST = "manifest-sha256.txt"
+#: What the metadata have of the folder as a whole, by schema.org's name: the version of the schema.
+ROOT, VERSION_KEY = "./", "schemaVersion"
 #: Names that no file that is packed may take.
 OWN = (CONFIG, README, METADATA, MANIFEST)
 #: What reading from a zip raises where its bytes are not those that were written.
@@ -72,8 +76,8 @@ def verified(path: Path) -> Iterator[PackedExperiment]:
     Raises
     ------
     UserError
-        If it is no such archive; if files are damaged, missing or not part of it, naming each; if
-        a name in it leads out of its folder.
+        If it is no such archive, or of a version of the schema that is not known yet; if files are
+        damaged, missing or not part of it, naming each; if a name in it leads out of its folder.
     """
     if path.is_dir():
         files = (file for file in sorted(path.rglob("*")) if file.is_file())
@@ -167,6 +171,7 @@ def _zip_entries(path: Path, file: zipfile.ZipFile) -> Entries:
 
 def _verify(path: Path, entries: Entries) -> dict[str, str]:
     """Return the checksums in the manifest, once every file has been compared with them."""
+    require_known_version(path, _stated_version(entries), VERSION_KEY)
     if MANIFEST not in entries:
         raise UserError(f"{path}: not an archive of an experiment: it has no {MANIFEST}")
     checksums = _checksums(path, entries[MANIFEST])
@@ -197,6 +202,20 @@ def _verify(path: Path, entries: Entries) -> dict[str, str]:
             "\n  ".join([f"{path}: not as it was packed, get another copy:", *problems])
         )
     return checksums
+
+
+def _stated_version(entries: Entries) -> dict[str, str]:
+    """Return the version that the metadata state, by its key; nothing if they cannot be read.
+
+    That is before any file has been verified: a later version may have another manifest.
+    """
+    try:
+        with entries[METADATA]() as file:
+            described = json.loads(file.read())["@graph"]
+        (root,) = (entity for entity in described if entity["@id"] == ROOT)
+        return {VERSION_KEY: root[VERSION_KEY]}
+    except (*UNREADABLE, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _checksums(path: Path, open_manifest: Callable[[], BinaryIO]) -> dict[str, str]:

@@ -14,10 +14,11 @@ from rocrate.model import ContextEntity, Entity, Person, SoftwareApplication
 from rocrate.rocrate import ROCrate
 
 from samedge import __version__
+from samedge.records.schema import VERSION
 from samedge.sharing import contents
-from samedge.sharing.archive import CONFIG, MANIFEST
+from samedge.sharing.archive import CONFIG, MANIFEST, VERSION_KEY
 
-VERSION = "1.2"
+CRATE_VERSION = "1.2"
 LICENSE = "https://www.apache.org/licenses/LICENSE-2.0"
 PAPER = "https://arxiv.org/abs/2309.12488"
 FORMATS = {
@@ -60,11 +61,12 @@ def metadata(
     date
         When the archive was published: year-month-day.
     """
-    crate = ROCrate(version=VERSION)
+    crate = ROCrate(version=CRATE_VERSION)
     root = crate.root_dataset
     root["name"] = f"At the edge of stability: experiment '{name}'"
     root["description"] = contents.summary(name, cubes)
     root["datePublished"] = date
+    root[VERSION_KEY] = str(VERSION)
     root["license"] = _license(crate)
     root["citation"] = _paper(crate)
     software = _software(crate, cubes)
