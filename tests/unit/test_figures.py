@@ -11,7 +11,7 @@ import plot_supplement
 from samedge.base.errors import UserError
 from samedge.config.paper_figures import FIGURES, drawable
 from samedge.figures import panels, paper, supplement
-from samedge.records import cubes
+from samedge.records import cubes, describe
 from samedge.records import files as records
 from samedge.updates.edges import edge_ratio
 from synthetic import grid_settings, write_runs
@@ -221,17 +221,17 @@ def test_a_cube_of_which_every_run_diverged_before_its_first_check_still_draws(t
 
 
 def test_the_footnote_names_the_data_and_says_when_they_stand_in(cube):
-    assert paper.footnote(cube) == (
+    assert describe.footnote(cube) == (
         "Data: 32x32 patches of ten photographs carried by scikit-image 0.26.0; "
         "a stand-in for MNIST."
     )
     genuine = cube.assign_attrs(data_stand_in=0)
-    assert paper.footnote(genuine) == (
+    assert describe.footnote(genuine) == (
         "Data: 32x32 patches of ten photographs carried by scikit-image 0.26.0."
     )
     said = cube.assign_attrs(data_description="a stand-in for MNIST (patches)")
-    assert paper.footnote(said) == "Data: a stand-in for MNIST (patches)."
-    assert paper.footnote(cube) in [text.get_text() for text in draw(2, cube).texts]
+    assert describe.footnote(said) == "Data: a stand-in for MNIST (patches)."
+    assert describe.footnote(cube) in [text.get_text() for text in draw(2, cube).texts]
 
 
 def test_drawing_leaves_the_cube_and_matplotlibs_settings_alone(cube):

@@ -102,9 +102,9 @@ class FromCube:
         self.path = path
 
     def __str__(self):
-        from samedge.records.describe import describe
+        from samedge.records.describe import caption
 
-        return describe(self.path)
+        return caption(self.path)
 
 
 def source_file(path):

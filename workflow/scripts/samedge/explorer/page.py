@@ -10,7 +10,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,13 @@ import xarray as xr
 from samedge.analysis.quantities import BOUNDED, LATE, median_over_seeds
 from samedge.analysis.statistics import STATISTICS
 from samedge.base.errors import UserError
-from samedge.figures import panels, paper
-from samedge.records import files, schema
+from samedge.figures import panels
+from samedge.records import describe, files, schema
 from samedge.records.cubes import ending
 from samedge.records.schema import VARIABLES
 
+#: Settings that the page shows as the grid.
+GRID = ("task", "eta", "rho", "seed")
 HERE = Path(__file__).parent
 SCRIPTS = ("explorer_map.js", "explorer_panels.js", "explorer.js")
 DIGITS = 5
@@ -120,10 +122,10 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
         )
     statistics = {name: _statistic(cube, name) for name in MAPPED}
     time = panels.time_axis(cube, "training_time")
-    note = paper.footnote(cube).removeprefix("Data: ")
+    note = describe.data_note(cube)
     numbers = len(CHECK_COLUMNS) + len(BOUNDED) + len(RANK_COLUMNS) * cube.sizes["rank"]
     shown = max(2, room // numbers)
-    facts = _facts(cube, settings, note)
+    facts = describe.facts(cube)
     if shown < cube.sizes["check"]:
         facts.append(["Checks", f"{shown} of {cube.sizes['check']:,} of a run are shown"])
     # Looked up once: of a dataset with thousands of runs that takes longer than all the rest.
@@ -145,7 +147,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
         },
         "stand_in": note if int(cube.attrs["data_stand_in"]) else "",
         "facts": facts,
-        "settings": [list(leaf) for leaf in _leaves(settings)],
+        "settings": [list(leaf) for leaf in describe.leaves(settings, leave=GRID)],
         "map": {name: edge_map(values) for name, values in statistics.items()},
         "runs": [
             [
@@ -213,59 +215,6 @@ def _run(
             **{name: rounded(arrays[name][index][measured].T) for name in RANK_COLUMNS},
         },
     }
-
-
-def _facts(cube: xr.Dataset, settings: Mapping, note: str) -> list[list[str]]:
-    """Return what tells a task from others, as pairs of a name and a text."""
-    batch, budget, dataset = settings["batch_size"], settings["budget"], settings["dataset"]
-    found = {
-        "Data": note,
-        "Source": str(cube.attrs["data_source"]),
-        "Examples": ", ".join(
-            f"{split} {'all' if count is None else f'{count:,}'}"
-            for split, count in (
-                ("training", dataset["train_examples"]),
-                ("test", dataset["test_examples"]),
-            )
-        ),
-        "Model": _component(settings["model"]),
-        "Loss": _component(settings["loss"]),
-        "Batch": "full batch" if batch is None else f"minibatches of {batch:,}",
-        "Budget": ", ".join(
-            f"{budget[unit]:,} {unit}" for unit in ("steps", "hours") if budget[unit] is not None
-        ),
-        "Device": str(cube.attrs["device"]),
-        "Revision": str(cube.attrs["git_commit"]),
-        "Left out": str(cube.attrs.get("removed_runs", "")),
-        "Missing": str(cube.attrs.get("missing_runs", "")),
-    }
-    sizes = cube["density_size"].values if "density_size" in cube else np.empty(0)
-    if np.isfinite(sizes).any():
-        found["Model"] += f", {int(np.nanmax(sizes)):,} parameters"
-    return [[name, text] for name, text in found.items() if text]
-
-
-def _component(chosen: Mapping) -> str:
-    """Return a named part of the settings in words: its name, and its own settings."""
-    inner = [
-        f"{key.removeprefix('settings.').replace('_', ' ')} {value}"
-        for key, value in _leaves(chosen, leave=("name",))
-    ]
-    return chosen["name"] + (f" ({', '.join(inner)})" if inner else "")
-
-
-def _leaves(
-    settings: Mapping, prefix: str = "", leave: tuple[str, ...] = ("task", "eta", "rho", "seed")
-) -> Iterator[tuple[str, str]]:
-    """Yield every setting that is not itself a group, by its dotted key, as in the configuration.
-
-    What is in ``leave`` is left out; by default that is what the page shows as the grid.
-    """
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.", ())
-        elif key not in leave:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
 def _definitions(tasks: Iterable[Mapping]) -> list[list[str]]:

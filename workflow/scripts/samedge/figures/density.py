@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from samedge.base.errors import UserError
 from samedge.curvature.krylov.quadrature import default_width, smoothed
 from samedge.figures import panels, paper
-from samedge.records import files
+from samedge.records import describe, files
 
 #: Colour and dash of the last share of the budget, the one before it, ...; then from the front.
 STYLES: tuple[tuple[str, Any], ...] = (
@@ -77,7 +77,7 @@ def draw(cube: xr.Dataset, rho: str) -> Figure:
         for ax in grid[:, 0]:
             ax.set_ylabel("Density")
         figure.suptitle(f"{task}: density of the Hessian's eigenvalues", x=0.01, ha="left")
-        paper.finish(figure, f"{_method(cube)} {paper.footnote(cube)}", _legend(cube))
+        paper.finish(figure, f"{_method(cube)} {describe.footnote(cube)}", _legend(cube))
         return figure
 
 

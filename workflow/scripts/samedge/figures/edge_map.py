@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from samedge.analysis.quantities import median_over_seeds
 from samedge.analysis.statistics import STATISTICS
 from samedge.figures import paper
-from samedge.records import files
+from samedge.records import describe, files
 from samedge.records.schema import COMPLETED, DIVERGED
 
 
@@ -92,7 +92,7 @@ def draw(cube: xr.Dataset) -> Figure:
             _heatmap(ax, cube, shown, numbers)
         task = files.settings_of(cube)["task"]
         figure.suptitle(f"{task}: where runs are at their edge of stability", x=0.01, ha="left")
-        paper.finish(figure, f"{_explanation(cube, numbers)} {paper.footnote(cube)}", {})
+        paper.finish(figure, f"{_explanation(cube, numbers)} {describe.footnote(cube)}", {})
         return figure
 
 

@@ -23,14 +23,13 @@ from samedge.base.errors import UserError
 from samedge.base.files import whole_file
 from samedge.config.paper_figures import FigureSpec
 from samedge.figures import panels
-from samedge.records import files, schema
+from samedge.records import describe, files, schema
 from samedge.records.cubes import ending
 from samedge.updates.edges import edge_ratio
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 AXES = ("training_time", "step")
 WIDTH = 7.0
-DATASET_NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "tiny_shakespeare": "tiny_shakespeare"}
 #: What there is of a diverged run is drawn lightly, and so are densities of further seeds.
 STRONG, LIGHT = 1.0, 0.35
 
@@ -185,15 +184,6 @@ _KINDS: Mapping[str, Callable[[xr.Dataset, str, str, str], Figure]] = {
 }
 
 
-def footnote(cube: xr.Dataset) -> str:
-    """Return the line under a figure that says which data it shows, and whether a stand-in."""
-    description = str(cube.attrs["data_description"]).rstrip(".")
-    if int(cube.attrs["data_stand_in"]) and "stand-in" not in description:
-        name = files.settings_of(cube)["dataset"]["name"]
-        description += f"; a stand-in for {DATASET_NAMES.get(name, name)}"
-    return f"Data: {description}."
-
-
 def _panels_figure(
     cube: xr.Dataset,
     radii: list[str],
@@ -228,7 +218,7 @@ def _panels_figure(
             panels.note(ax, lines, empty=not drawn)
     task = files.settings_of(cube)["task"]
     figure.suptitle(title.replace(". ", f". {task}: ", 1), x=0.01, ha="left")
-    text = footnote(cube)
+    text = describe.footnote(cube)
     if cube.sizes["seed"] > 1:
         text = f"Lines: medians over {cube.sizes['seed']} seeds; bands: their range. {text}"
     finish(figure, text, legend_entries(figure.axes))

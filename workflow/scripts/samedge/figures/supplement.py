@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from samedge.figures import panels, paper
-from samedge.records import files, schema
+from samedge.records import describe, files, schema
 from samedge.records.cubes import run_name
 
 SIZE = (12.4, 5.6)  # of a page, in inches
@@ -75,7 +75,7 @@ def run_page(run: xr.Dataset, axis: str) -> Figure:
         for name in layout[-1]:
             axes[name].set_xlabel(time.label)
         figure.suptitle(_title(run), x=0.01, ha="left")
-        figure.text(0.01, 0.01, paper.footnote(run), fontsize="x-small", color="0.35")
+        figure.text(0.01, 0.01, describe.footnote(run), fontsize="x-small", color="0.35")
         figure.subplots_adjust(
             left=0.035, right=0.992, bottom=0.1, top=0.9, wspace=0.19, hspace=0.16
         )

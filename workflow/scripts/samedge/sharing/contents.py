@@ -1,6 +1,5 @@
 """What is in the archive of an experiment, in words: for its metadata and for its README."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -8,8 +7,14 @@ from pathlib import PurePosixPath
 import xarray as xr
 
 from samedge.config.paper_figures import FIGURES
-from samedge.figures import paper
-from samedge.records import schema
+from samedge.records.describe import (
+    cube_description,
+    data_note,
+    footnote,
+    run_counts,
+    stand_in_warning,
+    values_of,
+)
 from samedge.sharing.archive import CONFIG, CUBE_FOLDER, MANIFEST, README
 
 KINDS = {
@@ -69,7 +74,7 @@ def meaning(name: str, cubes: Cubes) -> tuple[str, tuple[str, ...]]:
 def _about(text: str, tasks: tuple[str, ...], cubes: Cubes) -> tuple[str, tuple[str, ...]]:
     """Return a sentence with the data of these tasks after it, and the tasks."""
     data = [
-        f"{task}: {paper.footnote(cubes[task])}" if len(tasks) > 1 else paper.footnote(cubes[task])
+        f"{task}: {footnote(cubes[task])}" if len(tasks) > 1 else footnote(cubes[task])
         for task in tasks
     ]
     return " ".join([f"{text[0].upper()}{text[1:]}.", *data]), tasks
@@ -78,7 +83,7 @@ def _about(text: str, tasks: tuple[str, ...], cubes: Cubes) -> tuple[str, tuple[
 def summary(name: str, cubes: Cubes) -> str:
     """Return what an experiment is and on which data, in a few sentences."""
     tasks = " ".join(
-        f"{task}: {runs(cube)}. {paper.footnote(cube)}" for task, cube in cubes.items()
+        f"{task}: {run_counts(cube)}. {footnote(cube)}" for task, cube in cubes.items()
     )
     return (
         "Neural networks trained with gradient descent and with Sharpness-Aware Minimization "
@@ -89,58 +94,6 @@ def summary(name: str, cubes: Cubes) -> str:
     )
 
 
-def stand_in_warning(cubes: Cubes) -> str:
-    """Return a sentence that names the tasks whose data are stand-ins, "" if there are none."""
-    tasks = [task for task, cube in cubes.items() if int(cube.attrs["data_stand_in"])]
-    if not tasks:
-        return ""
-    return (
-        f"The data of {', '.join(tasks)} are stand-ins: results on them are not results on the "
-        "data set of that name. "
-    )
-
-
-def cube_description(cube: xr.Dataset) -> str:
-    """Return what a cube holds, how its runs ended, and on which data they were trained."""
-    absent = [cube.attrs.get(name) for name in ("missing_runs", "removed_runs")]
-    left_out = "; ".join(text for text in absent if text)
-    return (
-        f"{cube.attrs['title']}: {runs(cube)}. {paper.footnote(cube)} Source of the data: "
-        f"{join_values(cube.attrs['data_source'])}; their SHA-256: "
-        f"{join_values(cube.attrs['data_checksum'])}. NetCDF with the dimensions "
-        f"{', '.join(map(str, cube.sizes))}; the attribute 'settings' has all that decided the "
-        f"runs.{f' Left out: {left_out}.' if left_out else ''}"
-    )
-
-
-def training_description(cube: xr.Dataset) -> str:
-    """Return on what the runs of a cube were trained."""
-    return (
-        f"Device: {join_values(cube.attrs['device'])}. Precision of matrix products: "
-        f"{join_values(cube.attrs['matmul_precision'])}. Packages of other versions than samedge "
-        f"locks: {join_values(cube.attrs['unlocked_packages']) or 'none'}."
-    )
-
-
-def runs(cube: xr.Dataset) -> str:
-    """Return how many runs a cube has, and how they ended."""
-    status = cube["status"].values
-    counts = {name: int((status == value).sum()) for name, value in schema.STATUS.items()}
-    ends = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f"{status.size} runs ({ends})"
-
-
-def values_of(attribute: object) -> list[str]:
-    """Return the values of an attribute of a cube, which are several where its runs differ."""
-    text = str(attribute)
-    return json.loads(text) if text.startswith("[") else [text]
-
-
-def join_values(attribute: object) -> str:
-    """Return the values of an attribute of a cube, with commas between them."""
-    return ", ".join(value for value in values_of(attribute) if value)
-
-
 def commits_of(cubes: Cubes) -> list[str]:
     """Return the commits of the code that trained the runs of the cubes."""
     return sorted({one for cube in cubes.values() for one in values_of(cube.attrs["git_commit"])})
@@ -149,11 +102,11 @@ def commits_of(cubes: Cubes) -> list[str]:
 def readme(name: str, cubes: Cubes, version: str) -> str:
     """Return the README of an archive that was packed by this version of samedge."""
     rows = "\n".join(
-        f"| {task} | `{cube_name(task)}` | {runs(cube)} | "
-        f"{paper.footnote(cube).removeprefix('Data: ').rstrip('.')} |"
+        f"| {task} | `{cube_name(task)}` | {run_counts(cube)} | {data_note(cube).rstrip('.')} |"
         for task, cube in cubes.items()
     )
-    warning = f"\n**{stand_in_warning(cubes).strip()}**\n" if stand_in_warning(cubes) else ""
+    warning = stand_in_warning(cubes)
+    warning = f"\n**{warning.strip()}**\n" if warning else ""
     return f"""\
 # {name}: training at the edge of stability
 

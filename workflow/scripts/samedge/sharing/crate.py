@@ -14,6 +14,7 @@ from rocrate.model import ContextEntity, Entity, Person, SoftwareApplication
 from rocrate.rocrate import ROCrate
 
 from samedge import __version__
+from samedge.records import describe
 from samedge.records.schema import VERSION
 from samedge.sharing import contents
 from samedge.sharing.archive import CONFIG, MANIFEST, VERSION_KEY
@@ -97,7 +98,7 @@ def _trainings(
             f"#train-{task}",
             "CreateAction",
             name=f"Train the runs of {task}, measure their curvature, merge them into a cube",
-            description=contents.training_description(cube),
+            description=describe.training_description(cube),
             instrument=software,
             object=[_data(crate, task, cube), entities[CONFIG]],
             result=entities[contents.cube_name(task)],
@@ -147,16 +148,16 @@ def _file(crate: ROCrate, file: PackedFile, cubes: Mapping[str, xr.Dataset]) -> 
 
 def _data(crate: ROCrate, task: str, cube: xr.Dataset) -> Entity:
     """Add the data that a cube's runs were trained on, which are not in the archive."""
-    stand_in = contents.stand_in_warning({task: cube})
+    stand_in = describe.stand_in_warning({task: cube})
     return _add(
         crate,
         f"#data-{task}",
         "Dataset",
         name=f"Data of {task}",
-        description=f"{contents.join_values(cube.attrs['data_description'])}. {stand_in}Not in the "
-        f"archive; source: {contents.join_values(cube.attrs['data_source'])}.",
+        description=f"{describe.join_values(cube.attrs['data_description'])}. {stand_in}Not in the "
+        f"archive; source: {describe.join_values(cube.attrs['data_source'])}.",
         identifier=[
-            f"sha256:{checksum}" for checksum in contents.values_of(cube.attrs["data_checksum"])
+            f"sha256:{checksum}" for checksum in describe.values_of(cube.attrs["data_checksum"])
         ],
     )
 
@@ -166,7 +167,7 @@ def _software(crate: ROCrate, cubes: Mapping[str, xr.Dataset]) -> Entity:
     packages = {
         pair
         for cube in cubes.values()
-        for versions in contents.values_of(cube.attrs["package_versions"])
+        for versions in describe.values_of(cube.attrs["package_versions"])
         for pair in json.loads(versions).items()
     }
     requirements = [
