@@ -86,7 +86,8 @@ def training_seconds(results: Path, run: Path) -> float:
     match = TRAINED.search(log)
     if match:
         return float(match[1])
-    # Not by samedge.records.files, which refuses the schema of another revision.
+    # Not by samedge.records.files, which refuses a revision from before the schema had versions
+    # that lacks variables of the first.
     with netCDF4.Dataset(run) as file:
         return float(np.nanmax(np.ma.filled(file["wall_time"][:], np.nan)))
 
