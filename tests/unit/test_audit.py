@@ -17,7 +17,7 @@ from samedge.audit import float64, table
 from samedge.base.errors import Interrupted, UserError
 from samedge.curvature.krylov import basis
 from samedge.machine.provenance import provenance
-from samedge.machine.signals import noted
+from samedge.machine.signals import listening
 from samedge.records import files as records
 from samedge.records import parameters
 from samedge.tasks.inputs import Minibatches, character_windows
@@ -149,7 +149,7 @@ def test_a_signal_ends_an_audit_between_its_pieces(audited_run, double, monkeypa
         return original(*arguments)
 
     monkeypatch.setattr(module, name, interrupting)
-    with noted(), pytest.raises(Interrupted, match="SIGTERM"):
+    with listening(), pytest.raises(Interrupted, match="SIGTERM"):
         run_audit(audited_run("mnist"))
     assert len(calls) == 2
 

@@ -14,7 +14,7 @@ import pytest
 from samedge.base.errors import Interrupted
 from samedge.curvature import density
 from samedge.curvature.krylov import basis
-from samedge.machine.signals import heed
+from samedge.machine.signals import raise_if_signalled
 from samedge.records.parameters import ParameterKeeper
 from samedge.tasks.problems import Problem
 from samedge.training import checkpoints
@@ -217,10 +217,10 @@ def problem():
 
 
 def _test(params, data):
-    """Return the mean of the loss over three pieces of the data, and heed signals in between."""
+    """Return the mean of the loss over three pieces of the data, and answer signals in between."""
     values = []
     for first in (0, 4, 8):
-        heed()
+        raise_if_signalled()
         values.append(measured(params, *(x[first : first + 4] for x in data)))
     return sum(values) / len(values)
 

@@ -13,7 +13,7 @@ from samedge.curvature.density import spectral_density
 from samedge.curvature.eigenpairs import top_eigenpairs
 from samedge.data.file import read_data, write_data
 from samedge.machine import gpus
-from samedge.machine.signals import heed, noted
+from samedge.machine.signals import listening, raise_if_signalled
 from samedge.tasks import problems
 from synthetic import run_settings, task_data
 
@@ -28,28 +28,28 @@ def signalling(call):
         calls.append(None)
         if len(calls) == call:
             os.kill(os.getpid(), signal.SIGTERM)
-        heed()
+        raise_if_signalled()
 
     return pause, calls
 
 
 def test_of_several_signals_the_first_counts():
-    with noted():
+    with listening():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         for _ in range(2):
             with pytest.raises(Interrupted, match="SIGINT"):
-                heed()
-    heed()
+                raise_if_signalled()
+    raise_if_signalled()
 
 
 def test_a_signal_that_came_too_late_for_one_run_is_there_for_the_next():
-    with noted():
-        with noted():
+    with listening():
+        with listening():
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Interrupted, match="SIGTERM"):
-            heed()
-    heed()
+            raise_if_signalled()
+    raise_if_signalled()
 
 
 def test_reading_data_ends_between_pieces(tmp_path):
@@ -58,10 +58,10 @@ def test_reading_data_ends_between_pieces(tmp_path):
     attributes = {"name": "noise", "kind": "images"}
     write_data(path, {"train_inputs": noise}, attributes)
     pause, calls = signalling(8)
-    with noted(), pytest.raises(Interrupted):
+    with listening(), pytest.raises(Interrupted):
         read_data(path, pause)
     assert len(calls) == 8
-    np.testing.assert_array_equal(read_data(path, heed).arrays["train_inputs"], noise)
+    np.testing.assert_array_equal(read_data(path, raise_if_signalled).arrays["train_inputs"], noise)
 
 
 def quartic(params, scale):
@@ -76,7 +76,7 @@ def test_a_measurement_makes_a_pause_before_every_product(measure):
     whole = measure(quartic, params, data, key=jax.random.key(0), pause=pause)
     assert len(calls) == whole.hvp_count
     pause, calls = signalling(6)
-    with noted(), pytest.raises(Interrupted):
+    with listening(), pytest.raises(Interrupted):
         measure(quartic, params, data, key=jax.random.key(0), pause=pause)
     assert len(calls) == 6
 
@@ -90,8 +90,8 @@ def test_the_test_ends_between_batches(monkeypatch):
     problem = problems.build_problem(settings, task_data("mnist", examples))
     params = problem.init(jax.random.key(0))
     pause, calls = signalling(3)
-    monkeypatch.setattr(problems, "heed", pause)
-    with noted(), pytest.raises(Interrupted):
+    monkeypatch.setattr(problems, "raise_if_signalled", pause)
+    with listening(), pytest.raises(Interrupted):
         problem.test(params)
     assert len(calls) == 3
     assert 0 <= problem.test(params) <= 1
@@ -105,8 +105,8 @@ def test_waiting_for_a_gpu_ends(monkeypatch):
     monkeypatch.setattr(gpus, "SECONDS_BETWEEN_TRIES", 0.01)
     lines = []
     pause, calls = signalling(3)
-    monkeypatch.setattr(gpus, "heed", pause)
-    with noted(), pytest.raises(Interrupted):
+    monkeypatch.setattr(gpus, "raise_if_signalled", pause)
+    with listening(), pytest.raises(Interrupted):
         gpus.take_device(1, lines.append)
     assert len(calls) == 3
     assert lines == ["all 1 slots of 1 GPUs are taken; waiting"]

@@ -17,7 +17,7 @@ from samedge.base.files import require_file_path
 from samedge.base.log import say
 from samedge.config.settings import RunSettings
 from samedge.machine.device import prepare_jax
-from samedge.machine.signals import heed, noted
+from samedge.machine.signals import listening, raise_if_signalled
 from samedge.records import files
 
 
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     """Audit one run from the command line."""
     arguments = parse(argv)
     require_file_path(arguments.output, "--output")
-    with noted():
+    with listening():
         run(arguments)
 
 
@@ -53,9 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
     from samedge.machine.provenance import provenance
     from samedge.records.parameters import read_parameters
 
-    heed()
+    raise_if_signalled()
     programs = count_programs()
-    data = read_data(arguments.data, heed)
+    data = read_data(arguments.data, raise_if_signalled)
     environment = provenance(data)
     say(f"{settings.task} {settings.name} in float64 on {environment['device']}")
     saved = read_parameters(arguments.parameters)

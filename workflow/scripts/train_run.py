@@ -27,8 +27,8 @@ from samedge.base.imports import sources_digest
 from samedge.base.log import say
 from samedge.config.grid import grid_runs
 from samedge.config.settings import RunSettings, decimal_string, float32_problem
-from samedge.machine.device import named_memory, prepare_jax
-from samedge.machine.signals import heed, noted
+from samedge.machine.device import explain_out_of_memory, prepare_jax
+from samedge.machine.signals import listening, raise_if_signalled
 from samedge.training.checkpoints import Checkpoints, Interval, sole_writer
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def main(argv: list[str] | None = None) -> None:
             say(f"the other process has finished this run: {arguments.output}")
             return
         # From here on JAX is there, in which an exception of a signal's handler can be lost.
-        stack.enter_context(noted())
+        stack.enter_context(listening())
         prepare_jax(settings.precision, arguments.device, jobs=arguments.jobs_per_gpu, report=say)
-        with named_memory(_lower(settings, together=len(jobs) > 1)):
+        with explain_out_of_memory(_lower(settings, together=len(jobs) > 1)):
             run(arguments, jobs)
 
 
@@ -88,9 +88,9 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
     from samedge.machine.provenance import provenance
     from samedge.tasks.problems import build_problem
 
-    heed()
+    raise_if_signalled()
     programs = count_programs()
-    data = read_data(arguments.data, heed)
+    data = read_data(arguments.data, raise_if_signalled)
     attributes = provenance(data)
     # The date stands here, in the log, so that run files of equal settings can be equal.
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace, jobs: Sequence[Job]) -> None:
 
         problem = build_problem(jobs[0].settings, data)
         for group in parts:
-            heed()
+            raise_if_signalled()
             begun, ready = time.perf_counter(), programs.seconds
             trained = train(group, problem, progress, together)
             taken += time.perf_counter() - begun - (programs.seconds - ready)

@@ -34,7 +34,7 @@ from samedge.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.curvature.products import Loss, hessian_vector_product
 from samedge.data.file import TaskData
-from samedge.machine.signals import heed
+from samedge.machine.signals import raise_if_signalled
 from samedge.records.parameters import Kept, SavedParameters, restore
 from samedge.tasks.problems import Problem, build_problem, measured_batch
 from samedge.training.steps import measure_gradients, norm_of
@@ -76,7 +76,8 @@ def audit(
     ValueError
         If JAX is not in 64-bit mode.
     Interrupted
-        When a signal that is noted (:mod:`samedge.machine.signals`) has asked the process to end.
+        When a signal that was recorded (:mod:`samedge.machine.signals`) has asked the process to
+        end.
     """
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ValueError("the audit needs jax_enable_x64")
@@ -115,7 +116,7 @@ class _Point:
 
     def gradient_quantities(self) -> dict[str, float]:
         """Return the loss and the norms of both gradients, by name."""
-        heed()
+        raise_if_signalled()
         loss, *both = measure_gradients(
             self.loss,
             RULES[self.settings.update.name](),
@@ -143,12 +144,12 @@ class _Point:
             overlook=curvature.overlook,
             microbatch=self.settings.microbatch,
             pure=True,
-            pause=heed,
+            pause=raise_if_signalled,
         )
 
     def rayleigh(self, product: Callable[..., Vector], vector: Vector) -> tuple[float, float]:
         """Return quotient and residual, in float64, of a product made in this point's type."""
-        heed()
+        raise_if_signalled()
         rounded = jax.tree.map(lambda x: x.astype(self.rho.dtype), vector)
         made = product(self.loss, self.settings.microbatch, self.params, self.batch, rounded)
         v, p = (np.asarray(ravel_pytree(tree)[0], np.float64) for tree in (rounded, made))

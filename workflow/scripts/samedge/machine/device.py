@@ -87,7 +87,7 @@ def prepare_jax(
 
 
 @contextmanager
-def named_memory(remedy: str) -> Iterator[None]:
+def explain_out_of_memory(remedy: str) -> Iterator[None]:
     """Turn JAX's error about memory into one that says what to change.
 
     Raises

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from samedge.base.files import take_lock
-from samedge.machine.signals import heed
+from samedge.machine.signals import raise_if_signalled
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MEMORY = "XLA_CLIENT_MEM_FRACTION"
@@ -77,7 +77,7 @@ def take_device(jobs: int, report: Callable[[str], None]) -> str | None:
             report(f"all {jobs * len(found)} slots of {len(found)} GPUs are taken; waiting")
             waiting = True
         time.sleep(SECONDS_BETWEEN_TRIES)
-        heed()
+        raise_if_signalled()
     os.environ[VISIBLE] = device
     if jobs > 1:
         os.environ.setdefault(MEMORY, f"{MEMORY_SHARED / jobs:.3f}")

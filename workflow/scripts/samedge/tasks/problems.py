@@ -21,7 +21,7 @@ from samedge.base.errors import UserError
 from samedge.base.registry import Registry
 from samedge.config.settings import RunSettings
 from samedge.data.file import TaskData, number_of_classes
-from samedge.machine.signals import heed
+from samedge.machine.signals import raise_if_signalled
 from samedge.tasks.inputs import Minibatches, character_windows, image_arrays
 from samedge.tasks.loss import LOSSES, character_losses
 from samedge.tasks.model import MODELS, Model
@@ -48,7 +48,7 @@ class Problem:
         All training inputs and targets, on the device.
     test
         ``params -> float``, the metric after the last step. If it takes long, it calls
-        :func:`samedge.machine.signals.heed` between its pieces.
+        :func:`samedge.machine.signals.raise_if_signalled` between its pieces.
     metric
         ``"test_error"`` (share of wrong labels) or ``"test_loss"`` (nats per character).
     batchwise
@@ -199,10 +199,10 @@ def _each(one: Callable[..., Any], params: Any, examples: tuple[np.ndarray, ...]
     batches = tuple(jnp.asarray(x[:whole].reshape(-1, TEST_BATCH, *x.shape[1:])) for x in examples)
     parts = []
     for number in range(whole // TEST_BATCH):
-        heed()
+        raise_if_signalled()
         parts.append(_of_batch(one, params, batches, number, number + 1))
     if whole < len(examples[0]):
-        heed()
+        raise_if_signalled()
         rest = (jnp.asarray(x[whole:]) for x in examples)
         parts.append(_of_all(one, params, *rest))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
@@ -307,7 +307,7 @@ def _batches(examples: tuple[np.ndarray, ...], most: int) -> Iterator[tuple[jax.
     """
     count = -(-len(examples[0]) // most)
     for first in range(count):
-        heed()
+        raise_if_signalled()
         yield tuple(jnp.asarray(x[first::count]) for x in examples)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from samedge.base.errors import Interrupted
 from samedge.config.settings import MOST_TOGETHER, RunSettings
-from samedge.machine.signals import heed, noted
+from samedge.machine.signals import listening, raise_if_signalled
 from samedge.tasks.problems import Problem
 from samedge.training.checkpoints import Checkpoints
 from samedge.training.run import Observer, Result, Run
@@ -111,9 +111,9 @@ class _Together:
 
     def train(self) -> None:
         """Take steps until all have ended."""
-        with noted():
+        with listening():
             if self._going_on():
-                heed()
+                raise_if_signalled()
                 self._advance(0)  # compiles, so that training time is time spent training
                 self._each(Run.start)
             while self._going_on():

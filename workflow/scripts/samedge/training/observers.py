@@ -7,7 +7,7 @@ import jax
 
 from samedge.config.settings import RunSettings
 from samedge.curvature.density import SpectralDensity, spectral_density
-from samedge.machine.signals import heed
+from samedge.machine.signals import raise_if_signalled
 from samedge.tasks.problems import Problem
 from samedge.training.run import Snapshot
 from samedge.training.schedule import Shares
@@ -50,7 +50,7 @@ class DensityObserver:
             key=jax.random.fold_in(self.key, snapshot.step),
             microbatch=self.settings.microbatch,
             pure=True,
-            pause=heed,
+            pause=raise_if_signalled,
         )
         record = _record(snapshot.step, density)
         for place in places:

@@ -15,7 +15,7 @@ import numpy as np
 from samedge.base.errors import Interrupted
 from samedge.config.settings import DivergenceSettings, RunSettings
 from samedge.curvature.eigenpairs import RitzPairs, top_eigenpairs
-from samedge.machine.signals import heed, noted
+from samedge.machine.signals import listening, raise_if_signalled
 from samedge.records.files import Outcome
 from samedge.tasks.inputs import Minibatches
 from samedge.tasks.problems import Problem, measured_batch
@@ -157,9 +157,9 @@ class Run:
 
     def train(self) -> Result:
         """Take all steps that are wanted, until the run has ended."""
-        with noted():
+        with listening():
             if self.result is None:
-                heed()
+                raise_if_signalled()
                 self.advance(0)  # compiles, so that training time is time spent training
                 self.start()
             while self.result is None:
@@ -194,7 +194,7 @@ class Run:
         """Measure if a check is due, and see whether the run has ended or what it wants next."""
         before = self._snapshot()
         try:
-            heed()
+            raise_if_signalled()
             reason = self._check() if self._check_due() else None
         except Interrupted as interrupted:
             # A check may take long; the parameters do not change in it, so it is given up.
@@ -226,7 +226,7 @@ class Run:
             If it is asked to end.
         """
         try:
-            heed()
+            raise_if_signalled()
         except Interrupted as interrupted:
             self._interrupted(interrupted, self._snapshot())
         if self.checkpoints is not None and self.checkpoints.due(self.schedule.step):
@@ -335,7 +335,8 @@ class Run:
         gradient_norm, sam_gradient_norm = (float(norm_of(x)) for x in (gradient, ascended))
         if not np.all(np.isfinite([loss, gradient_norm, sam_gradient_norm])):
             return "non-finite loss or gradient"
-        heed()  # programs may have been compiled for it, and more may be for what follows
+        # Programs may have been compiled for it, and more may be for what follows.
+        raise_if_signalled()
         curvature = self.settings.curvature
         try:
             top = top_eigenpairs(
@@ -351,7 +352,7 @@ class Run:
                 microbatch=self.settings.microbatch,
                 start=self.spectrum,
                 pure=True,
-                pause=heed,
+                pause=raise_if_signalled,
             )
         except FloatingPointError:
             return "non-finite Hessian-vector product"
