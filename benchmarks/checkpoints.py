@@ -36,7 +36,7 @@ from samedge.tasks.inputs import Minibatches
 from samedge.tasks.problems import Problem, build_problem
 from samedge.training.checkpoints import Checkpoints, Interval
 from samedge.training.run import LONGEST_CHUNK, train
-from samedge.training.steps import take_steps
+from samedge.training.steps import StepSpec, take_steps
 from samedge.updates.rule import RULES, gradients
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
@@ -113,16 +113,15 @@ def looks(repetitions: int) -> dict[str, Any]:
 
 def watched(settings: RunSettings, problem: Problem) -> Callable[[int], Any]:
     """Return a function that takes a chunk of steps as a job does."""
-    rule = RULES[settings.update.name]()
+    spec = StepSpec.of(settings, problem.loss)
     eta, rho = jnp.float32(settings.eta), jnp.float32(settings.rho)
     chosen = indices(settings, problem)
 
     def take(repetition: int) -> Any:
         params = jax.jit(problem.init)(jax.random.key(repetition))
-        state = rule.optimizer(eta).init(params)
-        fixed = (problem.loss, rule, settings.microbatch, settings.update.epsilon)
+        state = spec.rule.optimizer(eta).init(params)
         return jax.block_until_ready(
-            take_steps(*fixed, params, state, eta, rho, problem.train, chosen, STEPS)
+            take_steps(spec, params, state, eta, rho, problem.train, chosen, STEPS)
         )
 
     return take

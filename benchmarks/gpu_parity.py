@@ -30,7 +30,7 @@ from samedge.tasks.loss import LOSSES
 from samedge.tasks.model import MODELS, Model
 from samedge.tasks.problems import build_problem
 from samedge.training.run import train
-from samedge.training.steps import take_steps
+from samedge.training.steps import StepSpec, take_steps
 from samedge.updates.rule import RULES
 
 REFERENCES = Path(__file__).resolve().parents[1] / "tests" / "reference"
@@ -104,12 +104,10 @@ def _losses(
     yield 0, float(evaluate(params, *data))
     if convolutional and run["rho"] > 0:
         return
-    rule = RULES["sam"]()
+    spec = StepSpec(loss, RULES["sam"](), None, EPSILON)
     eta, rho = jnp.float32(run["eta"]), jnp.float32(run["rho"])
-    state = rule.optimizer(eta).init(params)
-    params, state, *_ = take_steps(
-        loss, rule, None, EPSILON, params, state, eta, rho, data, None, 1
-    )
+    state = spec.rule.optimizer(eta).init(params)
+    params, state, *_ = take_steps(spec, params, state, eta, rho, data, None, 1)
     yield 1, float(evaluate(params, *data))
 
 

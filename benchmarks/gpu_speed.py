@@ -254,10 +254,7 @@ def _seconds_together(settings: RunSettings, problem: Problem, count: int, secon
     def take() -> Any:
         nonlocal params, states
         params, states, *_ = take_steps_together(
-            problem.loss,
-            runs[0].rule,
-            settings.microbatch,
-            settings.update.epsilon,
+            runs[0].spec,
             params,
             states,
             jnp.stack([run.eta for run in runs]),

@@ -39,8 +39,7 @@ from samedge.tasks.inputs import Minibatches
 from samedge.tasks.models import cnn
 from samedge.tasks.problems import Problem, build_problem
 from samedge.training.run import train
-from samedge.training.steps import take_steps
-from samedge.updates.rule import RULES
+from samedge.training.steps import StepSpec, take_steps
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
 PRODUCT_SIZE = 4096  # rows and columns of the matrix product that gives the machine's rate
@@ -168,18 +167,15 @@ def one_step(settings: RunSettings, problem: Problem) -> Callable[[int], Any]:
 
     It returns the parameters, whose memory the next step reuses.
     """
-    rule = RULES[settings.update.name]()
+    spec = StepSpec.of(settings, problem.loss)
     eta, rho = jnp.float32(settings.eta), jnp.float32(settings.rho)
     params = jax.jit(problem.init)(jax.random.key(settings.seed))
-    state = rule.optimizer(eta).init(params)
+    state = spec.rule.optimizer(eta).init(params)
 
     def take(repetition: int) -> Any:
         nonlocal params, state
         params, state, taken, finite = take_steps(
-            problem.loss,
-            rule,
-            settings.microbatch,
-            settings.update.epsilon,
+            spec,
             params,
             state,
             eta,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samedge.training.steps import take_steps
+from samedge.training.steps import StepSpec, take_steps
 from samedge.updates import edges, rule
 
 SIZE = 6
@@ -45,10 +45,7 @@ def change_of_loss(matrix, gradient, eta, rho):
     data = tuple(jnp.asarray(array) for array in (gradient, matrix))
     point = jnp.zeros(SIZE)
     after, _, taken, finite = take_steps(
-        quadratic,
-        RULE,
-        None,
-        0.0,
+        StepSpec(quadratic, RULE, microbatch=None, epsilon=0.0),
         point,
         RULE.optimizer(eta).init(point),
         jnp.asarray(eta),

@@ -216,10 +216,7 @@ def test_a_step_of_each_model_is_that_of_a_run_alone(name):
     for run in one_by_one:
         assert run.advance(1) == (1, True)
     params, _, taken, finite = take_steps_together(
-        problem.loss,
-        runs[0].rule,
-        microbatch,
-        1e-5,
+        runs[0].spec,
         tuple(run.params for run in runs[2:]),
         tuple(run.state for run in runs[2:]),
         jnp.array([0.01, 0.02], jnp.float32),

@@ -37,8 +37,7 @@ from samedge.data.file import TaskData
 from samedge.machine.signals import raise_if_signalled
 from samedge.records.parameters import Kept, SavedParameters, restore
 from samedge.tasks.problems import Problem, build_problem, measured_batch
-from samedge.training.steps import measure_gradients, norm_of
-from samedge.updates.rule import RULES
+from samedge.training.steps import StepSpec, measure_gradients, norm_of
 
 TOLERANCE = 1e-8  # residual over operator norm of the float64 pairs
 # Times the run's own cap on products: iterations are in proportion to the digits asked for.
@@ -118,10 +117,7 @@ class _Point:
         """Return the loss and the norms of both gradients, by name."""
         raise_if_signalled()
         loss, *both = measure_gradients(
-            self.loss,
-            RULES[self.settings.update.name](),
-            self.settings.microbatch,
-            self.settings.update.epsilon,
+            StepSpec.of(self.settings, self.loss),
             self.params,
             self.rho,
             self.batch,

@@ -144,10 +144,7 @@ class _Together:
             pairs = zip(self.runs, counts, strict=True)
             indices = np.stack([run.indices(own) for run, own in pairs])
         params, states, taken, finite = take_steps_together(
-            first.problem.loss,
-            first.rule,
-            first.settings.microbatch,
-            first.settings.update.epsilon,
+            first.spec,
             tuple(run.params for run in self.runs),
             tuple(run.state for run in self.runs),
             self.eta,

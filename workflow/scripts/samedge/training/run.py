@@ -21,8 +21,13 @@ from samedge.tasks.inputs import Minibatches
 from samedge.tasks.problems import Problem, measured_batch
 from samedge.training.checkpoints import Checkpoints
 from samedge.training.schedule import Schedule
-from samedge.training.steps import alignment, measure_gradients, norm_of, take_steps
-from samedge.updates.rule import RULES
+from samedge.training.steps import (
+    StepSpec,
+    alignment,
+    measure_gradients,
+    norm_of,
+    take_steps,
+)
 
 LONGEST_CHUNK = 256  # steps of one dispatch
 SECONDS_BETWEEN_LINES = 60.0  # of progress, between checks
@@ -133,7 +138,7 @@ class Run:
         self.report = report
         self.observers = observers
         self.checkpoints = checkpoints
-        self.rule = RULES[settings.update.name]()
+        self.spec = StepSpec.of(settings, problem.loss)
         self.eta, self.rho = jnp.float32(settings.eta), jnp.float32(settings.rho)
         key = jax.random.key(settings.seed)
         init_key, self.solver_key = jax.random.split(key)
@@ -150,7 +155,7 @@ class Run:
         self.wanted = 0
         self.result: Result | None = None
         self.params = jax.jit(problem.init)(init_key)
-        self.state = self.rule.optimizer(self.eta).init(self.params)
+        self.state = self.spec.rule.optimizer(self.eta).init(self.params)
         found = checkpoints.latest() if checkpoints is not None else None
         if found is not None:
             self._restore(found)
@@ -293,10 +298,7 @@ class Run:
         Returns how many were taken and whether all was finite.
         """
         self.params, self.state, taken, finite = take_steps(
-            self.problem.loss,
-            self.rule,
-            self.settings.microbatch,
-            self.settings.update.epsilon,
+            self.spec,
             self.params,
             self.state,
             self.eta,
@@ -323,10 +325,7 @@ class Run:
         step = self.schedule.step
         batch = measured_batch(self.settings, self.problem.train, step)
         loss, gradient, ascended = measure_gradients(
-            self.problem.loss,
-            self.rule,
-            self.settings.microbatch,
-            self.settings.update.epsilon,
+            self.spec,
             self.params,
             self.rho,
             batch,
@@ -359,7 +358,7 @@ class Run:
         self.spectrum = RitzPairs(top.ritz_values, top.ritz_vectors)
         # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.
         limited_norm = max(gradient_norm, float(np.finfo(np.float32).tiny))
-        edge = self.rule.edge(limited_norm, float(self.settings.eta), float(self.settings.rho))
+        edge = self.spec.rule.edge(limited_norm, float(self.settings.eta), float(self.settings.rho))
         self.records.append(
             {
                 "step": step,

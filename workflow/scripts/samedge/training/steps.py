@@ -5,6 +5,7 @@ serves every run of a task.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -13,31 +14,54 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from samedge.config.settings import RunSettings
 from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.curvature.scaling import norm, scaled_norm
-from samedge.updates.rule import UpdateRule, gradients
+from samedge.updates.rule import RULES, UpdateRule, gradients
 
 
-def _value_and_grad(
-    loss: Callable[..., jax.Array], microbatch: int | None, data: tuple[jax.Array, ...]
-) -> Callable[[Any], tuple[jax.Array, Any]]:
-    def of_params(params: Any) -> tuple[jax.Array, Any]:
-        piecewise = jax.value_and_grad(loss)
-        return mean_over_microbatches(partial(piecewise, params), data, microbatch)
+@dataclass(frozen=True)
+class StepSpec:
+    """What one compiled program of steps is of; equal ones share it.
 
-    return of_params
+    Attributes
+    ----------
+    loss
+        ``loss(params, *data)``, the mean over the examples in ``data``.
+    rule
+        The update rule.
+    microbatch
+        Examples at a time, None for all at once.
+    epsilon
+        Added to the norm of the gradient that SAM divides by.
+    """
+
+    loss: Callable[..., jax.Array]
+    rule: UpdateRule
+    microbatch: int | None
+    epsilon: float
+
+    @classmethod
+    def of(cls, settings: RunSettings, loss: Callable[..., jax.Array]) -> "StepSpec":
+        """Return that of a run, the loss of whose problem is given."""
+        update = settings.update
+        return cls(loss, RULES[update.name](), settings.microbatch, update.epsilon)
+
+    def gradients(
+        self, params: Any, rho: jax.Array, data: tuple[jax.Array, ...]
+    ) -> tuple[jax.Array, Any, Any]:
+        """Return the loss and both gradients at the parameters, on these examples."""
+
+        def value_and_grad(at: Any) -> tuple[jax.Array, Any]:
+            piecewise = partial(jax.value_and_grad(self.loss), at)
+            return mean_over_microbatches(piecewise, data, self.microbatch)
+
+        return gradients(self.rule, value_and_grad, params, rho, self.epsilon)
 
 
-@partial(
-    jax.jit,
-    static_argnames=("loss", "rule", "microbatch", "epsilon"),
-    donate_argnames=("params", "state"),
-)
+@partial(jax.jit, static_argnames="spec", donate_argnames=("params", "state"))
 def take_steps(
-    loss: Callable[..., jax.Array],
-    rule: UpdateRule,
-    microbatch: int | None,
-    epsilon: float,
+    spec: StepSpec,
     params: Any,
     state: Any,
     eta: jax.Array,
@@ -52,7 +76,7 @@ def take_steps(
     parameters, optimizer state, the steps taken and whether all was finite, the parameters and
     the state after the last of them included.
     """
-    optimizer = rule.optimizer(eta)
+    optimizer = spec.rule.optimizer(eta)
 
     def going_on(carry: tuple[Any, Any, jax.Array, jax.Array]) -> jax.Array:
         _, _, taken, finite = carry
@@ -63,9 +87,7 @@ def take_steps(
     ) -> tuple[Any, Any, jax.Array, jax.Array]:
         params, state, taken, _ = carry
         batch = data if indices is None else tuple(x[indices[taken]] for x in data)
-        value, _, gradient = gradients(
-            rule, _value_and_grad(loss, microbatch, batch), params, rho, epsilon
-        )
+        value, _, gradient = spec.gradients(params, rho, batch)
         finite = jnp.isfinite(value) & jnp.isfinite(norm(gradient))
         updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, taken + finite.astype(jnp.int32), finite
@@ -78,16 +100,9 @@ def take_steps(
     return params, state, taken, finite
 
 
-@partial(
-    jax.jit,
-    static_argnames=("loss", "rule", "microbatch", "epsilon"),
-    donate_argnames=("params", "state"),
-)
+@partial(jax.jit, static_argnames="spec", donate_argnames=("params", "state"))
 def take_steps_together(
-    loss: Callable[..., jax.Array],
-    rule: UpdateRule,
-    microbatch: int | None,
-    epsilon: float,
+    spec: StepSpec,
     params: tuple[Any, ...],
     state: tuple[Any, ...],
     eta: jax.Array,
@@ -106,7 +121,7 @@ def take_steps_together(
     """
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (params, state)]
     together = jax.vmap(
-        partial(take_steps, loss, rule, microbatch, epsilon),
+        partial(take_steps, spec),
         in_axes=(0, 0, 0, 0 if rho.ndim else None, None, None if indices is None else 0, 0),
     )
     *stacked, taken, finite = together(*stacked, eta, rho, data, indices, count)
@@ -117,18 +132,15 @@ def take_steps_together(
     return *apart, taken, finite
 
 
-@partial(jax.jit, static_argnames=("loss", "rule", "microbatch", "epsilon"))
+@partial(jax.jit, static_argnames="spec")
 def measure_gradients(
-    loss: Callable[..., jax.Array],
-    rule: UpdateRule,
-    microbatch: int | None,
-    epsilon: float,
+    spec: StepSpec,
     params: Any,
     rho: jax.Array,
     batch: tuple[jax.Array, ...],
 ) -> tuple[jax.Array, Any, Any]:
     """Return the loss and both gradients at the parameters."""
-    return gradients(rule, _value_and_grad(loss, microbatch, batch), params, rho, epsilon)
+    return spec.gradients(params, rho, batch)
 
 
 @jax.jit
