@@ -35,7 +35,8 @@ from samedge.machine.device import prepare_jax
 from samedge.tasks.inputs import Minibatches
 from samedge.tasks.problems import Problem, build_problem
 from samedge.training.checkpoints import Checkpoints, Interval
-from samedge.training.run import LONGEST_CHUNK, train
+from samedge.training.loop import train
+from samedge.training.run import LONGEST_CHUNK
 from samedge.training.steps import StepSpec, take_steps
 from samedge.updates.rule import RULES, gradients
 

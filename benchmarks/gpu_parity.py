@@ -29,7 +29,7 @@ from samedge.machine.compilation_cache import count_programs
 from samedge.tasks.loss import LOSSES
 from samedge.tasks.model import MODELS, Model
 from samedge.tasks.problems import build_problem
-from samedge.training.run import train
+from samedge.training.loop import train
 from samedge.training.steps import StepSpec, take_steps
 from samedge.updates.rule import RULES
 

@@ -34,7 +34,7 @@ from samedge.curvature.eigenpairs import RitzPairs, top_eigenpairs
 from samedge.curvature.krylov import basis
 from samedge.tasks.models import cnn
 from samedge.tasks.problems import Problem, build_problem, measured_batch
-from samedge.training import memory
+from samedge.training import loop, memory
 from samedge.training.run import LONGEST_CHUNK, Run
 from samedge.training.steps import take_steps_together
 
@@ -60,7 +60,7 @@ def measure_paper(kit: Kit, store: Store, task: str) -> None:
     settings = kit.settings(f"paper/{task}")
     problem = build_problem(settings, kit.data(f"paper/{task}"))
     run = start(settings, problem)
-    store("parameters", int(basis.flat_shape(run.params).size))
+    store("parameters", int(basis.flat_shape(run.state.params).size))
     store("operations_of_a_step", kit.operations(task))
     store("step_seconds", repeat(lambda: step(run), kit.sizes.seconds))
     with jax.default_matmul_precision(TENSORFLOAT32):
@@ -72,7 +72,7 @@ def measure_paper(kit: Kit, store: Store, task: str) -> None:
         for ends in (True, False):
             entry, pairs = check(run, batch, ends)
             store(f"{name}_check{'' if ends else '_without_ends'}", entry)
-        run.spectrum = RitzPairs(pairs.ritz_values, pairs.ritz_vectors)
+        run.state.spectrum = RitzPairs(pairs.ritz_values, pairs.ritz_vectors)
     store("product_seconds", product_seconds(run, batch, kit.sizes.seconds))
     # Before anything is computed in float64, which no job does that trains.
     store("peak_gib", peak_gib())
@@ -82,21 +82,21 @@ def measure_paper(kit: Kit, store: Store, task: str) -> None:
 
 def start(settings: RunSettings, problem: Problem) -> Run:
     """Return a run that has not begun."""
-    return Run(settings, problem, lambda line: None, (), None)
+    return Run(settings, problem, lambda line: None)
 
 
 def step(run: Run) -> Any:
     """Take one step, and fail if it is not finite."""
-    taken, finite = run.advance(1)
+    taken, finite = loop.advance(run, 1)
     if (taken, finite) != (1, True):
         raise RuntimeError(f"a step of {run.settings.task} was not finite")
-    return run.params
+    return run.state.params
 
 
 def advance(run: Run, steps: int) -> None:
     """Take steps as training does, and fail if one of them is not finite."""
     while steps:
-        taken, finite = run.advance(min(steps, LONGEST_CHUNK))
+        taken, finite = loop.advance(run, min(steps, LONGEST_CHUNK))
         if not finite:
             raise RuntimeError(f"the run of {run.settings.task} diverged")
         run.schedule.advance(taken, 0.0)
@@ -110,7 +110,7 @@ def check(run: Run, batch: tuple[jax.Array, ...], ends: bool) -> tuple[dict[str,
     def measure(seed: int) -> Any:
         top = top_eigenpairs(
             run.problem.loss,
-            run.params,
+            run.state.params,
             batch,
             curvature.eigenvalues,
             curvature.tolerance,
@@ -119,7 +119,7 @@ def check(run: Run, batch: tuple[jax.Array, ...], ends: bool) -> tuple[dict[str,
             max_vectors=curvature.max_vectors,
             overlook=curvature.overlook,
             microbatch=run.settings.microbatch,
-            start=run.spectrum,
+            start=run.state.spectrum,
             ends=ends,
             pure=True,
         )
@@ -139,8 +139,8 @@ def check(run: Run, batch: tuple[jax.Array, ...], ends: bool) -> tuple[dict[str,
 
 def product_seconds(run: Run, batch: tuple[jax.Array, ...], seconds: float) -> float:
     """Return the seconds of one Hessian-vector product as the solver makes them."""
-    hessian = basis.compiled_map(run.problem.loss, run.params, batch, run.settings.microbatch)
-    flat, unravel = ravel_pytree(run.params)
+    hessian = basis.compiled_map(run.problem.loss, run.state.params, batch, run.settings.microbatch)
+    flat, unravel = ravel_pytree(run.state.params)
     product = jax.jit(lambda hessian, vector: ravel_pytree(hessian(unravel(vector)))[0])
     vector = basis.unit(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))
     return repeat(lambda: product(hessian, vector), seconds)
@@ -155,10 +155,10 @@ def compare_precisions(run: Run, batch: tuple[jax.Array, ...], pairs: Any) -> di
     found = {}
     for name, precision in (("highest", "highest"), ("tf32", TENSORFLOAT32)):
         with jax.default_matmul_precision(precision):
-            gradient = jax.jit(jax.grad(loss))(run.params, *batch)
+            gradient = jax.jit(jax.grad(loss))(run.state.params, *batch)
             top = top_eigenpairs(
                 loss,
-                run.params,
+                run.state.params,
                 batch,
                 curvature.eigenvalues,
                 curvature.tolerance,
@@ -170,7 +170,9 @@ def compare_precisions(run: Run, batch: tuple[jax.Array, ...], pairs: Any) -> di
             )
         found[name] = np.asarray(ravel_pytree(gradient)[0], np.float64), top
     with jax.enable_x64(True):
-        params, data, vectors = jax.tree.map(as_float64, (run.params, batch, pairs.ritz_vectors))
+        params, data, vectors = jax.tree.map(
+            as_float64, (run.state.params, batch, pairs.ritz_vectors)
+        )
         truth = np.asarray(ravel_pytree(jax.jit(jax.grad(loss))(params, *data))[0])
         exact = top_eigenpairs(
             loss,
@@ -212,14 +214,14 @@ def measure_convolution(kit: Kit, store: Store) -> None:
             gradient = jax.jit(jax.grad(run.problem.loss))
             batch = run.problem.train
             taken = repeat(
-                lambda run=run, gradient=gradient, batch=batch: gradient(run.params, *batch),
+                lambda run=run, gradient=gradient, batch=batch: gradient(run.state.params, *batch),
                 kit.sizes.seconds,
             )
             store(f"{name}_gradient_seconds", taken)
             store(f"{name}_product_seconds", product_seconds(run, batch, kit.sizes.seconds))
-            vector = jax.tree.map(jnp.ones_like, run.params)
-            hessian = basis.compiled_map(run.problem.loss, run.params, batch, None)
-            products[name] = ravel_pytree((gradient(run.params, *batch), hessian(vector)))[0]
+            vector = jax.tree.map(jnp.ones_like, run.state.params)
+            hessian = basis.compiled_map(run.problem.loss, run.state.params, batch, None)
+            products[name] = ravel_pytree((gradient(run.state.params, *batch), hessian(vector)))[0]
             store(f"{name}_step_seconds", repeat(lambda run=run: step(run), kit.sizes.seconds))
     native, shifted = (np.asarray(products[name], np.float64) for name in ("native", "shifted"))
     store("difference", float(np.linalg.norm(native - shifted) / np.linalg.norm(native)))
@@ -246,7 +248,8 @@ def measure_together(kit: Kit, store: Store) -> None:
 def _seconds_together(settings: RunSettings, problem: Problem, count: int, seconds: float) -> float:
     """Return the seconds of ``STEPS_TOGETHER`` steps of so many runs."""
     runs = [start(replace(settings, seed=seed), problem) for seed in range(count)]
-    params, states = (tuple(getattr(run, name) for run in runs) for name in ("params", "state"))
+    params = tuple(run.state.params for run in runs)
+    states = tuple(run.state.optimizer_state for run in runs)
     indices = None
     if runs[0].batches is not None:
         indices = np.stack([run.indices(STEPS_TOGETHER) for run in runs])

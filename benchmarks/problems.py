@@ -29,7 +29,8 @@ from samedge.curvature.products import hessian_operator
 from samedge.data.file import TaskData
 from samedge.tasks.inputs import Minibatches
 from samedge.tasks.problems import Problem, build_problem
-from samedge.training.run import Snapshot, train
+from samedge.training.loop import train
+from samedge.training.observers import Snapshot
 
 PAPER = Path(__file__).resolve().parents[1] / "config" / "paper.yaml"
 CACHE = Path(__file__).resolve().parent / "cache"

@@ -38,7 +38,7 @@ from samedge.machine.device import prepare_jax
 from samedge.tasks.inputs import Minibatches
 from samedge.tasks.models import cnn
 from samedge.tasks.problems import Problem, build_problem
-from samedge.training.run import train
+from samedge.training.loop import train
 from samedge.training.steps import StepSpec, take_steps
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")

@@ -28,7 +28,7 @@ from samedge.config.settings import (
 )
 from samedge.curvature import eigenpairs
 from samedge.tasks.problems import Problem
-from samedge.training import run as training
+from samedge.training import loop as training
 from samedge.updates import edges, rule
 
 pytestmark = pytest.mark.usefixtures("strict_jax")

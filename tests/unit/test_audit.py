@@ -22,7 +22,8 @@ from samedge.records import files as records
 from samedge.records import parameters
 from samedge.tasks.inputs import Minibatches, character_windows
 from samedge.tasks.problems import build_problem
-from samedge.training import run as training
+from samedge.training import loop as training
+from samedge.training.observers import ParameterKeeper
 from synthetic import run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -115,7 +116,7 @@ def audited_run(tmp_path_factory):
 
 
 def trained(settings, data, problem):
-    keeper = parameters.ParameterKeeper(settings.audit.at)
+    keeper = ParameterKeeper(settings.audit.at)
     checks, outcome = training.train(settings, problem, lambda line: None, [keeper])
     return records.run_dataset(settings, checks, outcome, provenance(data)), keeper.kept
 

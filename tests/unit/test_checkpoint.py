@@ -15,12 +15,11 @@ from samedge.base.errors import Interrupted
 from samedge.curvature import density
 from samedge.curvature.krylov import basis
 from samedge.machine.signals import raise_if_signalled
-from samedge.records.parameters import ParameterKeeper
 from samedge.tasks.problems import Problem
-from samedge.training import checkpoints
-from samedge.training import run as training
+from samedge.training import checkpoints, measuring
+from samedge.training import loop as training
 from samedge.training.checkpoints import Checkpoints, Interval, sole_writer
-from samedge.training.observers import DensityObserver
+from samedge.training.observers import DensityObserver, ParameterKeeper
 from synthetic import run_settings
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -306,7 +305,7 @@ def test_times_before_the_checkpoint_count(problem, tmp_path, lines):
 
 # A piece of a job's long work: the function that computes it, and what calls it once for each.
 PIECES = {
-    "check": (training, "measure_gradients"),
+    "check": (measuring, "measure_gradients"),
     "product": (basis, "append"),
     "density": (density, "_extended"),
     "steps": (training, "take_steps"),

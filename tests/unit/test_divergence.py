@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samedge.config.settings import DivergenceSettings
-from samedge.training.run import DivergenceWatch
+from samedge.training.schedule import DivergenceWatch
 
 
 def verdicts(losses, factor=10.0, checks=3):

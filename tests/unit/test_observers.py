@@ -9,7 +9,7 @@ from samedge.curvature.density import spectral_density
 from samedge.curvature.krylov.quadrature import moment
 from samedge.records.schema import DENSITY_KEYS
 from samedge.tasks.problems import Problem
-from samedge.training import run as training
+from samedge.training import loop as training
 from samedge.training.observers import DensityObserver
 from synthetic import run_settings
 

@@ -11,7 +11,8 @@ import pytest
 from samedge.base.errors import UserError
 from samedge.records import parameters
 from samedge.tasks.problems import build_problem
-from samedge.training import run
+from samedge.training import loop
+from samedge.training.observers import ParameterKeeper
 from synthetic import ENVIRONMENT, run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -44,8 +45,8 @@ def problem():
 
 
 def keep(settings, at):
-    keeper = parameters.ParameterKeeper(at)
-    run.train(settings, problem(), lambda line: None, [keeper])
+    keeper = ParameterKeeper(at)
+    loop.train(settings, problem(), lambda line: None, [keeper])
     return keeper.kept
 
 

@@ -11,7 +11,7 @@ from samedge.data.file import TaskData
 from samedge.tasks.inputs import image_arrays
 from samedge.tasks.model import MODELS, Model
 from samedge.tasks.problems import TASKS, Problem, build_problem
-from samedge.training import run
+from samedge.training import loop
 from synthetic import run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -78,7 +78,7 @@ def trained(settings, data):
     """Return the test metric of a run, its parameters, and the test images and labels."""
     problem = build_problem(settings, data)
     kept = []
-    _, outcome = run.train(
+    _, outcome = loop.train(
         settings, problem, lambda line: None, [lambda snapshot: kept.append(snapshot.params)]
     )
     arrays = image_arrays(data)

@@ -20,7 +20,7 @@ from samedge.curvature.eigenpairs import top_eigenpairs
 from samedge.curvature.krylov import certificate
 from samedge.curvature.krylov.quadrature import moment
 from samedge.tasks.problems import Problem
-from samedge.training import run as training
+from samedge.training import loop as training
 from samedge.training.steps import alignment, norm_of
 from samedge.updates.rule import sam_gradient
 from samedge.updates.rules.sam import sam

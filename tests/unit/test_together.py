@@ -11,13 +11,12 @@ import pytest
 from samedge.base.errors import Interrupted
 from samedge.config import settings
 from samedge.data.file import TaskData
-from samedge.records.parameters import ParameterKeeper
 from samedge.tasks.problems import Problem, build_problem
-from samedge.training import loop
-from samedge.training import run as training
+from samedge.training import loop, measuring
 from samedge.training.checkpoints import Checkpoints, Interval
-from samedge.training.loop import Member, groups, train_together
-from samedge.training.observers import DensityObserver
+from samedge.training.loop import Member, split_evenly, train_together
+from samedge.training.observers import DensityObserver, ParameterKeeper
+from samedge.training.run import Run
 from samedge.training.steps import take_steps_together
 from synthetic import run_settings
 
@@ -75,7 +74,7 @@ def observers_of(run, problem):
 
 def alone(run, problem):
     observers = observers_of(run, problem)
-    return found(training.train(run, problem, lambda line: None, observers), observers)
+    return found(loop.train(run, problem, lambda line: None, observers), observers)
 
 
 def at_once(runs, problem, folder=None, lines=None):
@@ -130,7 +129,7 @@ def without_solver(runs):
 @pytest.mark.parametrize("most", [1, 2, 3, 7, 100])
 @pytest.mark.parametrize("count", [1, 2, 7, 9])
 def test_groups_are_few_within_the_bound_and_of_like_sizes(count, most):
-    parts = groups(range(count), most)
+    parts = split_evenly(range(count), most)
     assert [*itertools.chain(*parts)] == [*range(count)]
     sizes = {*map(len, parts)}
     assert max(sizes) <= most and max(sizes) - min(sizes) <= 1
@@ -208,17 +207,15 @@ def test_a_step_of_each_model_is_that_of_a_run_alone(name):
         microbatch=microbatch,
     )
     problem = build_problem(settings_of_all[0], image_data() if images else text_data())
-    runs = [
-        training.Run(run, problem, print, (), None) for run in (*settings_of_all, *settings_of_all)
-    ]
+    runs = [Run(run, problem, print) for run in (*settings_of_all, *settings_of_all)]
     one_by_one = runs[:2]
-    starts = [flat(run.params) for run in one_by_one]
+    starts = [flat(run.state.params) for run in one_by_one]
     for run in one_by_one:
-        assert run.advance(1) == (1, True)
+        assert loop.advance(run, 1) == (1, True)
     params, _, taken, finite = take_steps_together(
         runs[0].spec,
-        tuple(run.params for run in runs[2:]),
-        tuple(run.state for run in runs[2:]),
+        tuple(run.state.params for run in runs[2:]),
+        tuple(run.state.optimizer_state for run in runs[2:]),
         jnp.array([0.01, 0.02], jnp.float32),
         jnp.array([0.1, 0.0], jnp.float32),
         problem.train,
@@ -227,7 +224,7 @@ def test_a_step_of_each_model_is_that_of_a_run_alone(name):
     )
     assert (taken.tolist(), finite.tolist()) == ([1, 1], [True, True])
     for run, start, found_params in zip(one_by_one, starts, params, strict=True):
-        wanted = flat(run.params)
+        wanted = flat(run.state.params)
         step = np.linalg.norm(wanted - start)
         assert np.linalg.norm(flat(found_params) - wanted) < 1e-4 * step
 
@@ -251,7 +248,7 @@ def test_runs_that_go_on_end_as_if_nothing_had_been(
     runs = runs_at([POINTS[0], (HUGE, "0.1", 1), POINTS[2]], batch_size=4)
     undisturbed = at_once(runs, problem)
     module, name = {
-        "check": (training, "top_eigenpairs"),
+        "check": (measuring, "top_eigenpairs"),
         "steps": (loop, "take_steps_together"),
     }[place]
     original, calls, lines = getattr(module, name), [], []
@@ -280,9 +277,9 @@ def test_what_has_ended_comes_back_from_its_checkpoint(problem, tmp_path, monkey
     # One has to be trained anew, beside one that is done.
     assert_close(at_once(runs, problem, tmp_path, []), undisturbed, 0)
     with monkeypatch.context() as patched:
-        for name in ("top_eigenpairs", "take_steps"):
-            patched.setattr(training, name, None)
-        patched.setattr(loop, "take_steps_together", None)
+        patched.setattr(measuring, "top_eigenpairs", None)
+        for name in ("take_steps", "take_steps_together"):
+            patched.setattr(loop, name, None)
         assert_close(at_once(runs, problem, tmp_path, []), undisturbed, 0)
 
 
@@ -310,6 +307,6 @@ def test_runs_of_other_settings_are_refused(problem):
 
 
 def test_the_configuration_or_else_the_device_says_how_many_at_once():
-    assert loop.most_at_once(3) == 3
+    assert loop.batch_limit(3) == 3
     cpu = jax.default_backend() == "cpu"
-    assert loop.most_at_once(None) == (1 if cpu else settings.MOST_TOGETHER)
+    assert loop.batch_limit(None) == (1 if cpu else settings.MOST_TOGETHER)

@@ -14,7 +14,7 @@ from samedge.config import settings
 from samedge.data import file
 from samedge.tasks.inputs import Minibatches, image_arrays
 from samedge.tasks.problems import Problem, build_problem
-from samedge.training import run as training
+from samedge.training import loop as training
 from samedge.training.steps import StepSpec
 from samedge.updates import rule as sam
 

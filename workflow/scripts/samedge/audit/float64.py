@@ -9,6 +9,7 @@ mix the errors of products with those of unfinished iterations.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,14 +31,15 @@ from samedge.audit.table import (
 )
 from samedge.base.errors import UserError
 from samedge.config.settings import RunSettings
-from samedge.curvature.eigenpairs import Eigenpairs, top_eigenpairs
+from samedge.curvature.eigenpairs import Eigenpairs
 from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.curvature.products import Loss, hessian_vector_product
 from samedge.data.file import TaskData
 from samedge.machine.signals import raise_if_signalled
 from samedge.records.parameters import Kept, SavedParameters, restore
 from samedge.tasks.problems import Problem, build_problem, measured_batch
-from samedge.training.steps import StepSpec, measure_gradients, norm_of
+from samedge.training.measuring import eigenpairs_at, gradients_at
+from samedge.training.steps import StepSpec
 
 TOLERANCE = 1e-8  # residual over operator norm of the float64 pairs
 # Times the run's own cap on products: iterations are in proportion to the digits asked for.
@@ -116,31 +118,23 @@ class _Point:
     def gradient_quantities(self) -> dict[str, float]:
         """Return the loss and the norms of both gradients, by name."""
         raise_if_signalled()
-        loss, *both = measure_gradients(
-            StepSpec.of(self.settings, self.loss),
-            self.params,
-            self.rho,
-            self.batch,
-        )
-        values = (float(x) for x in (loss, *map(norm_of, both)))
+        spec = StepSpec.of(self.settings, self.loss)
+        found = gradients_at(spec, self.params, self.rho, self.batch)
+        values = (found.loss, found.norm, found.ascended_norm)
         return dict(zip(GRADIENT_QUANTITIES, values, strict=True))
 
     def eigenpairs(self) -> Eigenpairs:
         """Return the top of the spectrum, as tight as an audit asks for."""
         curvature = self.settings.curvature
-        return top_eigenpairs(
+        tight = replace(
+            curvature, tolerance=TOLERANCE, max_products=MORE_PRODUCTS * curvature.max_products
+        )
+        return eigenpairs_at(
+            replace(self.settings, curvature=tight),
             self.loss,
             self.params,
             self.batch,
-            curvature.eigenvalues,
-            TOLERANCE,
             key=jax.random.fold_in(jax.random.key(self.settings.seed), self.step),
-            max_products=MORE_PRODUCTS * curvature.max_products,
-            max_vectors=curvature.max_vectors,
-            overlook=curvature.overlook,
-            microbatch=self.settings.microbatch,
-            pure=True,
-            pause=raise_if_signalled,
         )
 
     def rayleigh(self, product: Callable[..., Vector], vector: Vector) -> tuple[float, float]:

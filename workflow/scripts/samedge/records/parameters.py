@@ -1,4 +1,4 @@
-"""Parameters kept at checks of a run, for an audit: how they are collected, and their file.
+"""Parameters kept at checks of a run, for an audit: their names, and their file.
 
 A parameters file (NetCDF) belongs to one run file. Its variables are ``step (kept)``, the
 optimiser steps before each check that was kept, and for every leaf of the parameters one variable
@@ -9,7 +9,7 @@ the step, see :func:`samedge.tasks.problems.measured_batch`.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,9 @@ import xarray as xr
 from samedge.base.errors import UserError
 from samedge.data.file import checksum
 from samedge.records import files, netcdf, schema
-from samedge.training.schedule import Shares
 
 if TYPE_CHECKING:
     from samedge.config.settings import RunSettings
-    from samedge.training.run import Snapshot
 
 PREFIX = "parameter."
 CHECKSUM = "parameters_checksum"
@@ -38,40 +36,6 @@ class Kept:
 
     step: int
     leaves: Leaves
-
-
-@dataclass
-class ParameterKeeper:
-    """An observer of training that keeps the parameters of some checks.
-
-    Attributes
-    ----------
-    at
-        Shares of the budget, ascending; each chooses the first check at or after it.
-    kept
-        What has been kept so far.
-    """
-
-    at: tuple[float, ...]
-    kept: list[Kept] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._shares = Shares(self.at)
-
-    def __call__(self, snapshot: "Snapshot") -> None:
-        """Keep a copy of the parameters if this check is chosen."""
-        if self._shares.reached(snapshot.share):
-            self.kept.append(Kept(snapshot.step, named_leaves(snapshot.params)))
-
-    def state(self) -> dict[str, Any]:
-        """Return what :meth:`restore` takes, see :class:`samedge.training.run.Resumable`."""
-        kept = [{"step": check.step, "leaves": dict(check.leaves)} for check in self.kept]
-        return {"passed": self._shares.passed, "kept": kept}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what was kept up to a checkpoint."""
-        self._shares.passed = state["passed"]
-        self.kept = [Kept(check["step"], check["leaves"]) for check in state["kept"]]
 
 
 @dataclass(frozen=True)

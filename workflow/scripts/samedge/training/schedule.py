@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from samedge.config.settings import BudgetSettings, CheckSettings
+from samedge.config.settings import BudgetSettings, CheckSettings, DivergenceSettings
 
 SECONDS_BETWEEN_LOOKS = 1.0  # a chunk of steps lasts about this long at most
 
@@ -111,3 +111,26 @@ class Schedule:
     def _seconds_left(self) -> float:
         hours = self.budget.hours
         return float("inf") if hours is None else 3600.0 * hours - self.seconds
+
+
+class DivergenceWatch:
+    """Counts checks in a row whose loss exceeds a multiple of the first one."""
+
+    def __init__(self, settings: DivergenceSettings) -> None:
+        self.settings = settings
+        self.bound: float | None = None
+        self.exceeded = 0
+
+    def judge(self, loss: float) -> str | None:
+        """Take the loss of the next check; return the reason once the run counts as diverged."""
+        if self.bound is None:
+            factor = self.settings.loss_factor
+            # As far above a negative loss, in units of its size, as above a positive one.
+            self.bound = (factor if loss >= 0 else 2 - factor) * loss
+        self.exceeded = self.exceeded + 1 if loss > self.bound else 0
+        if self.exceeded < self.settings.checks:
+            return None
+        return (
+            f"loss above {self.settings.loss_factor:g} times the initial one at "
+            f"{self.settings.checks} checks in a row"
+        )

@@ -1,0 +1,160 @@
+"""What a check measures: a function of the parameters and of a batch, of nothing else in a run.
+
+Somebody with a training loop of their own measures as a run does by calling :func:`measure`; the
+audit in float64 is made of its parts.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from samedge.config.settings import RunSettings
+from samedge.curvature.eigenpairs import Eigenpairs, RitzPairs, top_eigenpairs
+from samedge.curvature.products import Loss
+from samedge.machine.signals import raise_if_signalled
+from samedge.tasks.problems import Problem
+from samedge.training.steps import StepSpec, alignment, measure_gradients, norm_of
+
+NON_FINITE_GRADIENT = "non-finite loss or gradient"
+NON_FINITE_PRODUCT = "non-finite Hessian-vector product"
+
+Batch = tuple[jax.Array, ...]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The loss at a point, its gradient, and the gradient that the update rule steps along.
+
+    The norms are those of the two gradients, which are pytrees shaped like the parameters.
+    """
+
+    loss: float
+    gradient: Any
+    ascended: Any
+    norm: float
+    ascended_norm: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a check measured, and what the next one's solver starts from.
+
+    Attributes
+    ----------
+    values
+        The variables of a check that follow from the point, by the names of
+        :func:`samedge.records.files.run_dataset`: all but ``step`` and the two times.
+    spectrum
+        The Ritz pairs of the solver.
+    """
+
+    values: dict[str, Any]
+    spectrum: RitzPairs
+
+
+def gradients_at(spec: StepSpec, params: Any, rho: jax.Array, batch: Batch) -> Gradients:
+    """Return the loss and both gradients at the parameters; ``rho`` is of the parameters' type."""
+    loss, gradient, ascended = measure_gradients(spec, params, rho, batch)
+    return Gradients(
+        float(loss), gradient, ascended, float(norm_of(gradient)), float(norm_of(ascended))
+    )
+
+
+def eigenpairs_at(
+    settings: RunSettings,
+    loss: Loss,
+    params: Any,
+    batch: Batch,
+    key: jax.Array,
+    start: RitzPairs | None = None,
+) -> Eigenpairs:
+    """Return the top of the Hessian's spectrum as ``settings.curvature`` asks for it.
+
+    Raises
+    ------
+    FloatingPointError
+        If a Hessian-vector product is not finite.
+    Interrupted
+        If a signal has come, see :mod:`samedge.machine.signals`.
+    """
+    curvature = settings.curvature
+    return top_eigenpairs(
+        loss,
+        params,
+        batch,
+        curvature.eigenvalues,
+        curvature.tolerance,
+        key=key,
+        max_products=curvature.max_products,
+        max_vectors=curvature.max_vectors,
+        overlook=curvature.overlook,
+        microbatch=settings.microbatch,
+        start=start,
+        pure=True,
+        pause=raise_if_signalled,
+    )
+
+
+def measure(
+    settings: RunSettings,
+    problem: Problem,
+    params: Any,
+    batch: Batch,
+    key: jax.Array,
+    start: RitzPairs | None = None,
+) -> Measurement:
+    """Measure at the parameters what a check records.
+
+    Parameters
+    ----------
+    settings
+        The run's settings: its update rule, learning rate, radius, microbatch and curvature.
+    problem
+        Its loss is measured.
+    params
+        The parameters; they stay as they are.
+    batch
+        Inputs and targets to measure on, see :func:`samedge.tasks.problems.measured_batch`.
+    key
+        Of the random vectors of the eigenvalue solver.
+    start
+        ``spectrum`` of the measurement before, which spares the solver products; None without one.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss, a gradient or a Hessian-vector product is not finite; its text says which.
+    Interrupted
+        If a signal has come, see :mod:`samedge.machine.signals`.
+    """
+    spec = StepSpec.of(settings, problem.loss)
+    found = gradients_at(spec, params, jnp.float32(settings.rho), batch)
+    if not np.all(np.isfinite([found.loss, found.norm, found.ascended_norm])):
+        raise FloatingPointError(NON_FINITE_GRADIENT)
+    # Programs may have been compiled for it, and more may be for what follows.
+    raise_if_signalled()
+    try:
+        top = eigenpairs_at(settings, problem.loss, params, batch, key, start)
+    except FloatingPointError as error:
+        raise FloatingPointError(NON_FINITE_PRODUCT) from error
+    # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.
+    limited_norm = max(found.norm, float(np.finfo(np.float32).tiny))
+    values = {
+        "training_loss": found.loss,
+        "gradient_norm": found.norm,
+        "sam_gradient_norm": found.ascended_norm,
+        "sam_edge": spec.rule.edge(limited_norm, float(settings.eta), float(settings.rho)),
+        "eigenvalue": top.values,
+        "eigenvalue_residual": top.residuals,
+        "eigenvalue_converged": top.converged,
+        "overlooked": top.overlooked,
+        "largest_eigenvalue": top.largest,
+        "smallest_eigenvalue": top.smallest,
+        "gradient_alignment": float(alignment(found.gradient, top.vectors[0])),
+        "sam_gradient_alignment": float(alignment(found.ascended, top.vectors[0])),
+        "hessian_vector_products": top.hvp_count,
+    }
+    return Measurement(values, RitzPairs(top.ritz_values, top.ritz_vectors))

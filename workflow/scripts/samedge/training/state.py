@@ -1,0 +1,106 @@
+"""What decides the rest of a run, and how a checkpoint holds it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from samedge.curvature.eigenpairs import RitzPairs
+from samedge.records.files import Outcome
+from samedge.training.observers import Observer, Resumable
+from samedge.training.schedule import DivergenceWatch, Schedule
+
+Check = dict[str, Any]
+
+
+@dataclass
+class RunState:
+    """Everything that decides the rest of a run, its records so far, its outcome.
+
+    Minibatches and random vectors follow from the seed and the step.
+
+    Attributes
+    ----------
+    params, optimizer_state
+        Where the next step starts. It reuses their memory.
+    schedule, divergence, observers
+        What counts steps and time, what counts bad checks, and what else is recorded at checks.
+    spectrum
+        Of the last check: the next one starts from it.
+    records
+        Of every check so far, see :func:`samedge.records.files.run_dataset`.
+    outcome
+        None until the run has ended.
+    """
+
+    params: Any
+    optimizer_state: Any
+    schedule: Schedule
+    divergence: DivergenceWatch
+    observers: Sequence[Observer] = ()
+    spectrum: RitzPairs | None = None
+    records: list[Check] = field(default_factory=list)
+    outcome: Outcome | None = None
+    # Spent before the checkpoint that this process goes on from.
+    _seconds_before: float = field(init=False, default=0.0)
+    _started: float = field(init=False, default_factory=time.perf_counter)
+
+    def start_clock(self) -> None:
+        """Count the time from here on."""
+        self._started = time.perf_counter()
+
+    def wall_time(self) -> float:
+        """Return the seconds spent on the run, by this process and by those before it."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def save(self) -> dict[str, Any]:
+        """Return what :meth:`restore` takes, for a checkpoint.
+
+        Valid until the next training step, which reuses the parameters' memory.
+        """
+        return {
+            "step": self.schedule.step,
+            "seconds": self.schedule.seconds,
+            "next_seconds": self.schedule.next_seconds,
+            "wall_time": self.wall_time(),
+            "params": jax.tree.leaves(self.params),
+            "state": jax.tree.leaves(self.optimizer_state),
+            "spectrum": None if self.spectrum is None else list(self.spectrum),
+            "records": list(self.records),
+            "bound": self.divergence.bound,
+            "exceeded": self.divergence.exceeded,
+            "outcome": None if self.outcome is None else asdict(self.outcome),
+            "observers": [observer.state() for observer in self._resumable()],
+        }
+
+    def restore(self, found: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint holds."""
+        self.schedule.step, self.schedule.seconds = found["step"], found["seconds"]
+        self.schedule.next_seconds = found["next_seconds"]
+        self._seconds_before = found["wall_time"]
+        self.params = _with_leaves(self.params, found["params"])
+        self.optimizer_state = _with_leaves(self.optimizer_state, found["state"])
+        if found["spectrum"] is not None:
+            values, vectors = found["spectrum"]
+            self.spectrum = RitzPairs(values, jnp.array(vectors))
+        self.records = found["records"]
+        self.divergence.bound, self.divergence.exceeded = found["bound"], found["exceeded"]
+        for observer, state in zip(self._resumable(), found["observers"], strict=True):
+            observer.restore(state)
+        if found["outcome"] is not None:
+            self.outcome = Outcome(**found["outcome"])
+
+    def _resumable(self) -> list[Resumable]:
+        return [observer for observer in self.observers if isinstance(observer, Resumable)]
+
+
+def _with_leaves(like: Any, leaves: Sequence[np.ndarray]) -> Any:
+    """Return a pytree of the structure and types of ``like`` with these leaves, copied."""
+    pairs = zip(jax.tree.leaves(like), leaves, strict=True)
+    # A type that NumPy does not know, such as bfloat16, comes back as bare bytes.
+    typed = [jnp.array(np.asarray(leaf).view(old.dtype)) for old, leaf in pairs]
+    return jax.tree.unflatten(jax.tree.structure(like), typed)
