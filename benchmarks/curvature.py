@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.measuring import IMAGES, RESULTS, merge_results, table
 from samedge.base.errors import run_script
-from train_run import prepare_jax
+from samedge.machine.device import prepare_jax
 
 
 def main(argv: Sequence[str] | None = None) -> None:

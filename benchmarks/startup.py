@@ -32,7 +32,7 @@ IMPORTS = {
     "all that a training job imports": (
         "import train_run, samedge.records.files, samedge.training.observers, "
         "samedge.records.parameters, samedge.tasks.problems, samedge.machine.compilation_cache, "
-        "samedge.machine.provenance, samedge.training.run"
+        "samedge.machine.provenance, samedge.training.loop"
     ),
     "all that a collecting job imports": "import collect_runs",
     "all that a figure job imports": "import plot_figure",

@@ -12,7 +12,9 @@ import train_run
 from samedge.base.errors import UserError
 from samedge.config.experiment import validate
 from samedge.config.grid import grid_json
+from samedge.training import job
 from samedge.training.checkpoints import Interval
+from samedge.training.job import PlannedRun, checkpoints_of
 from synthetic import ENVIRONMENT, grid_settings, run_settings
 
 FILES = ["--data", "data.npz", "--output", "run.nc"]
@@ -26,9 +28,15 @@ def by_hand(repository):
         options = {"task": "mnist", "eta": "0.3", "rho": "0.1", "seed": "0"} | changes
         given = [f"--{name}={value}" for name, value in options.items()]
         configfile = ["--configfile", str(repository / "config.yaml")]
-        return train_run.resolve(train_run.parse([*FILES, *configfile, *given]))
+        return settings_of([*FILES, *configfile, *given])
 
     return resolve
+
+
+def settings_of(arguments):
+    """Return the settings of the one run that a command line asks for."""
+    [run] = train_run.planned_runs(train_run.parse(arguments))
+    return run.settings
 
 
 def usage_error(capsys, *arguments):
@@ -40,7 +48,7 @@ def usage_error(capsys, *arguments):
 
 def test_by_hand_and_by_settings_are_the_same_run(by_hand):
     run = by_hand()
-    again = train_run.resolve(train_run.parse([*FILES, "--settings", run.to_json()]))
+    again = settings_of([*FILES, "--settings", run.to_json()])
     assert again == run
     assert (run.task, run.name) == ("mnist", "eta0.3_rho0.1_seed0")
 
@@ -59,7 +67,7 @@ def test_a_learning_rate_may_lie_off_the_grid_and_is_spelled_as_a_configuration_
 def test_overlays_are_merged(repository):
     files = [str(repository / name) for name in ("config.yaml", "config/laptop.yaml")]
     grid_point = ["--task", "mnist", "--eta", "0.3", "--rho", "0"]
-    run = train_run.resolve(train_run.parse([*FILES, "--configfile", *files, *grid_point]))
+    run = settings_of([*FILES, "--configfile", *files, *grid_point])
     assert (run.source, run.model.settings["width"], run.seed) == ("tfds", 200, 0)
 
 
@@ -84,18 +92,18 @@ def test_a_grid_has_the_files_of_each_run_in_folders():
     runs = grid_settings(seeds=(0, 1), eta=("0.3",), rho=("0", "0.1"))
     folders = ["--output", "runs", "--parameters", "parameters", "--checkpoints", "checkpoints"]
     options = ["--data", "data.npz", *folders, "--grid", grid_json(runs)]
-    jobs = train_run.resolve_jobs(train_run.parse(options))
-    assert [job.settings for job in jobs] == runs
+    planned = train_run.planned_runs(train_run.parse(options))
+    assert [run.settings for run in planned] == runs
     name = "eta0.3_rho0.1_seed1"
-    assert jobs[-1].outputs == [Path(f"runs/{name}.nc"), Path(f"parameters/{name}.nc")]
-    assert jobs[-1].checkpoints == Path("checkpoints") / name
+    assert planned[-1].outputs == [Path(f"runs/{name}.nc"), Path(f"parameters/{name}.nc")]
+    assert planned[-1].checkpoints == Path("checkpoints") / name
 
 
 def test_a_checkpoint_belongs_to_the_settings_of_jax(tmp_path):
     """A run that began with others would go on with numbers of both."""
-    job = train_run.Job(run_settings(), Path("run.nc"), None, tmp_path)
+    run = PlannedRun(run_settings(), Path("run.nc"), None, tmp_path)
     keys = {
-        train_run._checkpoints(job, ENVIRONMENT | changes, Interval(), together=False).key
+        checkpoints_of(run, ENVIRONMENT | changes, Interval()).key
         for changes in ({}, {"git_commit": "1" * 40}, {"jax_settings": "{}"})
     }
     assert len(keys) == 2
@@ -113,7 +121,7 @@ def test_a_grid_is_not_mixed_with_settings(capsys):
 def test_a_grid_without_runs_is_refused():
     empty = json.dumps(json.loads(grid_json([run_settings()])) | {"seed": []})
     with pytest.raises(UserError, match="--grid: has no run"):
-        train_run.resolve_jobs(train_run.parse([*FILES, "--grid", empty]))
+        train_run.planned_runs(train_run.parse([*FILES, "--grid", empty]))
 
 
 def test_an_unknown_device_is_answered_with_the_known_ones(capsys):
@@ -158,7 +166,7 @@ def test_a_number_that_float32_does_not_hold_is_refused(by_hand, option, value):
 
 @pytest.mark.parametrize("place", ["output", "parameters", "below a file", "grid"])
 def test_an_output_that_cannot_be_written_is_noticed_before_training(tmp_path, monkeypatch, place):
-    monkeypatch.setattr(train_run, "prepare_jax", lambda *a, **k: pytest.fail("it trains"))
+    monkeypatch.setattr(job, "prepare_jax", lambda *a, **k: pytest.fail("it trains"))
     run = run_settings(audit={"at": [1]})
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
@@ -207,7 +215,7 @@ def test_a_seed_is_a_whole_number_in_range(by_hand, value):
 def test_settings_that_are_no_run_are_refused(change, complaint):
     text = change(json.loads(run_settings().to_json()))
     with pytest.raises(UserError) as caught:
-        train_run.resolve(train_run.parse([*FILES, "--settings", text]))
+        settings_of([*FILES, "--settings", text])
     assert str(caught.value).startswith(
         f"--settings: must be the JSON of one run's settings ({complaint}"
     )

@@ -30,6 +30,7 @@ UNRELATED = frozenset(
         "base/imports",
         "base/log",
         "base/registry",
+        "config/by_hand",
         "config/experiment",
         "config/messages",
         "machine/compilation_cache",
