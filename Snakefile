@@ -28,17 +28,7 @@ if EXPERIMENT.container:
 
 
 include: "workflow/rules/data.smk"
-
-
-if EXPERIMENT.together.axes:
-
-    include: "workflow/rules/together.smk"
-
-else:
-
-    include: "workflow/rules/train.smk"
-
-
+include: "workflow/rules/train.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"

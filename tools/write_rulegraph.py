@@ -12,6 +12,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "workflow.md"
+# The rules of this file are made in a loop: neither names nor messages stand there.
+TRAINING = "workflow/rules/train.smk"
 
 PREFACE = """\
 <!-- Written by tools/write_rulegraph.py from the Snakefile; edit that. -->
@@ -73,6 +75,8 @@ def messages() -> Mapping[str, tuple[str, str]]:
         rules = re.split(
             r"^rule (\w+):$", (REPOSITORY / path).read_text(encoding="utf-8"), flags=re.MULTILINE
         )
+        if path == TRAINING:
+            found["train_run"] = ("train *task*: eta *eta*, rho *rho*, seed *seed*", path)
         for name, body in zip(rules[1::2], rules[2::2], strict=True):
             message = re.search(r'^    message:\s+"(.+)"$', body, flags=re.MULTILINE)
             if message:

@@ -20,7 +20,7 @@ from samedge.base.errors import UserError
 from samedge.config.paper_figures import FIGURES, drawable
 from samedge.config.grid import AXES, grid_json
 from samedge.base.log import spell_out
-from samedge.training.memory import audit_mb, together_mb, training_mb
+from samedge.training.memory import audit_mb, together_mb
 from samedge.base.imports import sources_of
 
 # Snakemake's own output too: a message may quote any character of a configuration.
@@ -182,28 +182,16 @@ def parameters_path(run):
     return f"{RESULTS}/parameters/{run.task}/{run.name}.nc"
 
 
-def run_settings(wildcards):
-    """Return the settings of the run that a path names, as JSON."""
-    name = f"eta{wildcards.eta}_rho{wildcards.rho}_seed{wildcards.seed}"
-    return run_of(wildcards.task, name).to_json()
+def first_run(task):
+    """Return the settings of one run of a task, from which those of all are estimated."""
+    settings = EXPERIMENT.tasks[task]
+    return EXPERIMENT.run(task, settings.eta[0], settings.rho[0], EXPERIMENT.seeds[0])
 
 
 def run_mb(estimate):
     """Return a rule's memory, megabytes by wildcards: one estimate for all runs of a task."""
-    first = {
-        task: EXPERIMENT.run(
-            task, settings.eta[0], settings.rho[0], EXPERIMENT.seeds[0]
-        )
-        for task, settings in EXPERIMENT.tasks.items()
-    }
-    megabytes = {task: estimate(run) for task, run in first.items()}
+    megabytes = {task: estimate(first_run(task)) for task in TASKS}
     return lambda wildcards: megabytes[wildcards.task]
-
-
-def run_minutes(wildcards):
-    """Return the minutes to ask a scheduler for: the budget, and as much again for measuring."""
-    hours = EXPERIMENT.tasks[wildcards.task].budget.hours
-    return 24 * 60 if hours is None else 60 + round(2 * 60 * hours)
 
 
 def figure_paths(number):
