@@ -24,7 +24,7 @@ from samedge.training.checkpoints import Checkpoints, Interval, sole_writer
 
 if TYPE_CHECKING:
     from samedge.tasks.problems import Problem
-    from samedge.training.observers import Observer
+    from samedge.training.observers import DensityObserver, Observer, ParameterKeeper
     from samedge.training.run import Result
 
 
@@ -70,6 +70,16 @@ class JobOptions:
     cache: Path | None = None
     interval: Interval = field(default_factory=Interval)
     most: int | None = None
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A run that has ended, and what was recorded of it."""
+
+    run: PlannedRun
+    density: "DensityObserver"
+    keeper: "ParameterKeeper | None"
+    result: "Result"
 
 
 def plan_grid(
@@ -190,8 +200,8 @@ def _train_and_write(runs: Sequence[PlannedRun], options: JobOptions) -> None:
             begun, ready = perf_counter(), programs.seconds
             trained = _train_group(group, problem, progress, several)
             taken += perf_counter() - begun - (programs.seconds - ready)
-            for (run, _), (observers, result) in zip(group, trained, strict=True):
-                _write(run, observers, result, attributes, history)
+            for ended in trained:
+                _write(ended, attributes, history)
     say(f"trained and measured for {taken:.1f} s; {programs}")
     # Only now: what a job that fails has written so far is deleted.
     for kept in checkpoints:
@@ -219,8 +229,8 @@ def _train_group(
     problem: "Problem",
     report: Callable[[str], None],
     several: bool,
-) -> list[tuple[Sequence["Observer"], "Result"]]:
-    """Train a group of runs at once; return the observers of each, and what came of it.
+) -> list[_Ended]:
+    """Train a group of runs at once.
 
     Of ``several`` runs in the job each line names its own, and what has ended is kept until all
     have.
@@ -228,36 +238,33 @@ def _train_group(
     from samedge.training.loop import Member, train_together
     from samedge.training.observers import DensityObserver, ParameterKeeper
 
-    members = []
+    members, densities, keepers = [], [], []
     for run, checkpoints in group:
         settings = run.settings
         report_run = partial(_report_of, settings.name, report) if several else report
-        observers: list[Observer] = [DensityObserver(settings, problem, report_run)]
-        if run.parameters is not None:
-            observers.append(ParameterKeeper(settings.audit.at))
+        density = DensityObserver(settings, problem, report_run)
+        keeper = None if run.parameters is None else ParameterKeeper(settings.audit.at)
+        observers: list[Observer] = [density, *([] if keeper is None else [keeper])]
         members.append(Member(settings, report_run, observers, checkpoints))
+        densities.append(density)
+        keepers.append(keeper)
     results = train_together(members, problem, save_results=several)
-    return [(member.observers, result) for member, result in zip(members, results, strict=True)]
+    runs = [run for run, _ in group]
+    return [_Ended(*parts) for parts in zip(runs, densities, keepers, results, strict=True)]
 
 
 def _report_of(name: str, report: Callable[[str], None], line: str) -> None:
     report(f"{name}  {line}")
 
 
-def _write(
-    run: PlannedRun,
-    observers: Sequence["Observer"],
-    result: "Result",
-    attributes: Mapping[str, object],
-    history: str,
-) -> None:
+def _write(ended: _Ended, attributes: Mapping[str, object], history: str) -> None:
     """Write the files of a run that has ended."""
     from samedge.records import files
+    from samedge.records.parameters import write_parameters
 
-    (density, *keepers), (checks, outcome) = observers, result
-    for keeper in keepers:
-        from samedge.records.parameters import write_parameters
-
-        write_parameters(run.parameters, run.settings, keeper.kept, attributes)
-    dataset = files.run_dataset(run.settings, checks, outcome, attributes, density.records, history)
+    run, (checks, outcome) = ended.run, ended.result
+    if run.parameters is not None and ended.keeper is not None:
+        write_parameters(run.parameters, run.settings, ended.keeper.kept, attributes)
+    densities = ended.density.records
+    dataset = files.run_dataset(run.settings, checks, outcome, attributes, densities, history)
     files.write(dataset, run.output)

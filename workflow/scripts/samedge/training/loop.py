@@ -139,7 +139,7 @@ def train_together(
             raise ValueError(f"{settings.name}: other settings than those of {first.name}")
     runs = [Run(m.settings, problem, m.report, m.observers, m.checkpoints) for m in members]
     _Group(runs, save_results).train()
-    return [run.result for run in runs]
+    return [run.result for run in runs if run.result is not None]  # all have ended
 
 
 def advance(run: Run, count: int) -> StepsTaken:
@@ -211,10 +211,8 @@ class _Group:
     def _advance_vectorised(self, count: int) -> dict[Run, StepsTaken]:
         first = self.runs[0]
         counts = [count if run.result is None else 0 for run in self.runs]
-        indices = None
-        if first.batches is not None:
-            pairs = zip(self.runs, counts, strict=True)
-            indices = np.stack([run.indices(own) for run, own in pairs])
+        rows = [run.indices(own) for run, own in zip(self.runs, counts, strict=True)]
+        examples = [row for row in rows if row is not None]  # of each run or of none
         params, states, taken, finite = take_steps_together(
             first.spec,
             tuple(run.state.params for run in self.runs),
@@ -222,14 +220,13 @@ class _Group:
             self.eta,
             self.rho,
             first.problem.train,
-            indices,
+            np.stack(examples) if examples else None,
             np.array(counts, np.int32),
         )
-        came = {}
-        outcomes = zip(self.runs, params, states, taken.tolist(), finite.tolist(), strict=True)
-        for run, run.state.params, run.state.optimizer_state, steps, fine in outcomes:
-            came[run] = steps, fine
-        return came
+        for run, own_params, own_state in zip(self.runs, params, states, strict=True):
+            run.state.params, run.state.optimizer_state = own_params, own_state
+        steps = zip(taken.tolist(), finite.tolist(), strict=True)
+        return dict(zip(self.runs, steps, strict=True))
 
     def _each(self, act: Callable[[Run], None]) -> None:
         """Let each run go on. If the process is to end, it does when each has a checkpoint."""

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
 from samedge.config.settings import RunSettings
 from samedge.curvature.density import SpectralDensity, spectral_density
 from samedge.machine.signals import raise_if_signalled
+from samedge.records.parameters import Kept, named_leaves
 from samedge.tasks.problems import Problem
 from samedge.training.schedule import Shares
-
-if TYPE_CHECKING:
-    from samedge.records.parameters import Kept
 
 # The first two keys of a seed are those of the initial weights and of the eigenvalue solver.
 DENSITY_KEY = 2
@@ -127,16 +125,13 @@ class ParameterKeeper:
     """
 
     at: tuple[float, ...]
-    kept: "list[Kept]" = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._shares = Shares(self.at)
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Keep a copy of the parameters if this check is chosen."""
-        # Here, so that a run which keeps none does not depend on how they are kept.
-        from samedge.records.parameters import Kept, named_leaves
-
         if self._shares.reached(snapshot.share):
             self.kept.append(Kept(snapshot.step, named_leaves(snapshot.params)))
 
@@ -147,8 +142,6 @@ class ParameterKeeper:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what was kept up to a checkpoint."""
-        from samedge.records.parameters import Kept
-
         self._shares.passed = state["passed"]
         self.kept = [Kept(check["step"], check["leaves"]) for check in state["kept"]]
 

@@ -14,13 +14,14 @@ def check_steps(checks: CheckSettings, budget: BudgetSettings) -> tuple[int, ...
 
     Geometric spacing rounds to whole steps, so that close early checks may fall together.
     """
-    if checks.spacing == "time":
+    last, count = budget.steps, checks.count
+    if checks.spacing == "time" or last is None or count is None:
         return ()
     if checks.spacing == "even":
-        steps = np.linspace(0, budget.steps, checks.count)
+        steps = np.linspace(0, last, count)
     else:
         # Counted down from the last step, so that two checks are the first and the last.
-        steps = np.append(np.geomspace(budget.steps, 1, checks.count - 1), 0)
+        steps = np.append(np.geomspace(last, 1, count - 1), 0)
     return tuple(int(step) for step in np.unique(np.rint(steps)))
 
 
@@ -75,7 +76,7 @@ class Schedule:
         """Tell whether to measure now; a check that is due is due once."""
         if self.finished():
             return True
-        if self.checks.spacing != "time":
+        if self.checks.spacing != "time" or self.checks.minutes is None:
             return self.step in self._steps
         due = self.seconds >= self.next_seconds
         if due:

@@ -95,7 +95,8 @@ class RunState:
             self.outcome = Outcome(**found["outcome"])
 
     def _resumable(self) -> list[Resumable]:
-        return [observer for observer in self.observers if isinstance(observer, Resumable)]
+        observers: Sequence[object] = self.observers
+        return [observer for observer in observers if isinstance(observer, Resumable)]
 
 
 def _with_leaves(like: Any, leaves: Sequence[np.ndarray]) -> Any:
