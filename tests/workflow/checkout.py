@@ -95,9 +95,9 @@ class Checkout:
         """Return the path of a file among the results of the tiny experiment."""
         return self.root / "results/tiny" / name
 
-    def recording(self) -> dict[str, str]:
+    def recording(self, folder: Path | None = None) -> dict[str, str]:
         """Return the environment in which scripts say what they imported, in a folder here."""
-        folder = self.root / MODULES
+        folder = folder or self.root / MODULES
         folder.mkdir(exist_ok=True)
         return {"PYTHONPATH": str(RECORDING), "MODULES_RECORD": str(folder)}
 

@@ -19,7 +19,7 @@ import yaml
 module samedge:
     snakefile: {snakefile!r}
     config: yaml.safe_load(open({config!r}))
-    {prefix}
+    prefix: "edges"
 
 use rule * from samedge as edge_*
 
@@ -62,8 +62,7 @@ def test_from_another_folder(unrun: Checkout, overlays, tmp_path):
     assert "Nothing to be done" in snakemake(folder, *snakefile, *options)
 
 
-@pytest.mark.parametrize("prefix", ["", "edges"])
-def test_as_a_module(unrun: Checkout, overlays, tmp_path, prefix):
+def test_as_a_module_with_a_prefix(unrun: Checkout, overlays, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     config = yaml.safe_load(overlays[0].read_text()) | {"experiment": "small"}
@@ -74,14 +73,13 @@ def test_as_a_module(unrun: Checkout, overlays, tmp_path, prefix):
         MODULE.format(
             snakefile=str(unrun.root / "Snakefile"),
             config=str(folder / "config.yaml"),
-            prefix=f"prefix: {prefix!r}" if prefix else "",
         ),
         encoding="utf-8",
     )
     snakemake(folder, "--resources", "gpu=1")
     assert (folder / "mine.txt").read_text() == "1\n2\n"
-    assert made(folder / prefix)
-    assert (folder / "results").exists() == (not prefix)
+    assert made(folder / "edges")
+    assert not (folder / "results").exists()
 
 
 def test_a_checkout_that_moved_trains_nothing(finished: Checkout, tmp_path):

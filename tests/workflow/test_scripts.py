@@ -1,11 +1,11 @@
-"""Every script on a terminal, and in a locale, that know no character but those of ASCII."""
+"""Every script, run for real: on a terminal that knows ASCII only, and what each imports then."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from checkout import TINY, Checkout
+from checkout import MODULES, TINY, Checkout
 from samedge.records import files
 
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -16,6 +16,27 @@ CONFIG = {
     "figures": {"time_axis": "step"},
     "tasks": {task: {"figure_rho": float(rho)} for task, rho in RHO.items()},
 }
+
+
+# Those that need what is not here: they end with a message, and have imported all by then.
+NO_NETWORK = {
+    "adopt_runs": ("--source", "none", "--configfile", "config.yaml"),
+    "collect_audit": ("--grids", "{}", "--audits", "a", "--csv", "a", "--markdown", "a"),
+    "download_sample": ("--package", "none", "--output", "none"),
+}
+# Asks the checkout's own package which files decide scripts and their components.
+ASK = """
+import json, sys
+from pathlib import Path
+from samedge.base.imports import PACKAGE, UNRELATED, sources_of
+listed = [
+    sources_of(Path("workflow/scripts", f"{script}.py").resolve(), **components)
+    for script, components in json.loads(sys.argv[1])
+]
+faces = [path.stem for path in PACKAGE.glob("*.py")]
+rooms = [str(path.relative_to(PACKAGE).parent) for path in PACKAGE.rglob("__init__.py")]
+print(json.dumps([listed, [*UNRELATED, *faces, *rooms]]))
+"""
 
 
 def pair(folder: Path, name: str) -> tuple[str, ...]:
@@ -75,12 +96,23 @@ def commands(checkout: Checkout, folder: Path) -> dict[str, tuple[object, ...]]:
     }
 
 
-def test_no_text_ends_a_script(finished: Checkout, tmp_path):
+@pytest.fixture(scope="module")
+def ran(finished: Checkout, tmp_path_factory):
+    """Run every script; return what each said, and the folder of records of what it imported."""
+    folder, records = tmp_path_factory.mktemp("ran"), tmp_path_factory.mktemp("records")
+    environment = ASCII | finished.recording(records)
     outputs = {}
-    for script, arguments in commands(finished, tmp_path).items():
-        done = finished.script(script, *arguments, **ASCII)
+    for script, arguments in commands(finished, folder).items():
+        done = finished.script(script, *arguments, **environment)
         assert done.returncode == 0, f"{script}: {done.stdout}"
         outputs[script] = done.stdout
+    for script, arguments in NO_NETWORK.items():
+        finished.script(script, *arguments, **environment)
+    return outputs, records
+
+
+def test_no_text_ends_a_script(ran):
+    outputs, _ = ran
     assert all(output.isascii() for output in outputs.values())
     assert "\\u03bb1/edge" in outputs["train_run"] and "\\u03bb1" in outputs["audit_run"]
 
@@ -97,3 +129,49 @@ def test_a_message_of_snakemake_is_shown(unrun: Checkout):
         assert done.returncode == 1
         assert "Traceback" not in done.stdout
         assert 'experiment: found "' in done.stdout and "is not allowed" in done.stdout
+
+
+def components(record, root):
+    """Return the components that the arguments of a process name."""
+    arguments = dict(zip(record["arguments"], record["arguments"][1:], strict=False))
+    if record["script"] == "prepare_data":
+        return {"dataset": arguments["--dataset"]}
+    if record["script"] not in ("audit_run", "train_run"):
+        return {}
+    if "--settings" in arguments:
+        settings = json.loads(arguments["--settings"])
+    else:
+        run = arguments.get("--run", arguments["--output"])
+        settings = json.loads(files.read_run(root / run).attrs["settings"])
+    return {kind: settings[kind]["name"] for kind in ("model", "loss", "update")}
+
+
+def test_a_script_imports_no_more_than_its_rule_lists(ran, finished: Checkout):
+    """Those here and those of the workflow, where each training job has a model of its task."""
+    _, folder = ran
+    paths = [*folder.iterdir(), *(finished.root / MODULES).iterdir()]
+    records = [json.loads(path.read_text()) for path in paths]
+    scripts = {path.stem for path in (finished.root / "workflow/scripts").glob("*.py")}
+    assert {record["script"] for record in records} == scripts
+    asked = [(record["script"], components(record, finished.root)) for record in records]
+    done = finished.python("-c", ASK, json.dumps(asked), PYTHONPATH="workflow/scripts")
+    assert done.returncode == 0, done.stdout
+    listed, unrelated = json.loads(done.stdout)
+    unrelated = {name.replace("/", ".") for name in unrelated} | {"samedge"}
+    for record, names in zip(records, listed, strict=True):
+        known = {name.removesuffix(".py").replace("/", ".") for name in names} | unrelated
+        imported = {name.removeprefix("samedge.") for name in record["modules"]}
+        assert imported <= known, (record["script"], imported - known)
+
+
+def test_a_job_imports_no_component_but_its_own(finished: Checkout):
+    records = [json.loads(path.read_text()) for path in (finished.root / MODULES).iterdir()]
+    models = {
+        (components(record, finished.root)["model"], name)
+        for record in records
+        if record["script"] == "train_run"
+        for name in record["modules"]
+        if name.startswith("samedge.tasks.models.")
+    }
+    names = ("mlp", "cnn", "transformer")
+    assert models == {(name, f"samedge.tasks.models.{name}") for name in names}
