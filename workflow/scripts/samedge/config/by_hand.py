@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from samedge.base.errors import UserError, nearest
+from samedge.base.errors import UserError, did_you_mean
 from samedge.config.settings import RunSettings, decimal_string, float32_problem
 
 LARGEST_SEED = 2**32 - 1
@@ -48,7 +48,7 @@ def settings_by_hand(
         known = ", ".join(experiment.tasks)
         raise UserError(
             f"--task: the configuration has no task '{task}'"
-            f"{nearest(task, experiment.tasks)} (it has: {known})"
+            f"{did_you_mean(task, experiment.tasks)} (it has: {known})"
         )
     return experiment.run(
         task, _positive("--eta", eta, zero=False), _positive("--rho", rho, zero=True), _seed(seed)
