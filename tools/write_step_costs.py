@@ -30,7 +30,8 @@ from samedge.curvature.krylov.basis import compiled_map
 from samedge.data.file import read_data
 from samedge.machine.device import prepare_jax
 from samedge.records import files
-from samedge.records.parameters import read_parameters, restore
+from samedge.records.parameters import read_parameters
+from samedge.tasks.leaves import restore
 from samedge.tasks.problems import build_problem, measured_batch
 from samedge.updates.edges import negative_curvature_bound, sam_edge
 from samedge.updates.rule import sam_gradient

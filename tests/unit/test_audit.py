@@ -20,6 +20,7 @@ from samedge.machine.provenance import provenance
 from samedge.machine.signals import listening
 from samedge.records import files as records
 from samedge.records import parameters
+from samedge.tasks import leaves as leaves_of
 from samedge.tasks.inputs import Minibatches, character_windows
 from samedge.tasks.problems import build_problem
 from samedge.training import loop as training
@@ -124,7 +125,7 @@ def trained(settings, data, problem):
 def started(settings, data, problem):
     """Stand in for training, most of whose time would be compiling: initial weights, kept late."""
     params = jax.jit(problem.init)(jax.random.key(0))
-    kept = parameters.Kept(20, parameters.named_leaves(params))
+    kept = parameters.Kept(20, leaves_of.named_leaves(params))
     return synthetic.run(settings, checks=3, data_checksum=data.checksum), [kept]
 
 
@@ -163,7 +164,7 @@ def dense(settings, data, kept):
     """Return the loss, its gradient and its Hessian in float64, by JAX's own derivatives."""
     problem = problem_of(settings.task, np.float64)
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
-    point = jax.tree.map(jnp.asarray, parameters.restore(kept.leaves, shapes, np.float64))
+    point = jax.tree.map(jnp.asarray, leaves_of.restore(kept.leaves, shapes, np.float64))
     flat, unravel = ravel_pytree(point)
     assert flat.dtype == np.float64
     batch = problem.train

@@ -10,6 +10,7 @@ import pytest
 
 from samedge.base.errors import UserError
 from samedge.records import parameters
+from samedge.tasks import leaves as leaves_of
 from samedge.tasks.problems import build_problem
 from samedge.training import loop
 from samedge.training.observers import ParameterKeeper
@@ -58,28 +59,28 @@ def assert_equal(one, other):
 
 
 def kept_twice():
-    first = parameters.named_leaves(TREE)
+    first = leaves_of.named_leaves(TREE)
     return [parameters.Kept(0, first), parameters.Kept(7, {k: v + 1 for k, v in first.items()})]
 
 
 def test_leaves_are_named_by_their_paths():
-    leaves = parameters.named_leaves(TREE)
+    leaves = leaves_of.named_leaves(TREE)
     assert {path: leaf.shape for path, leaf in leaves.items()} == PATHS
     with pytest.raises(ValueError, match="same path"):
-        parameters.named_leaves({"a/b": jnp.ones(1), "a": {"b": jnp.ones(1)}})
+        leaves_of.named_leaves({"a/b": jnp.ones(1), "a": {"b": jnp.ones(1)}})
 
 
 def test_a_restored_tree_is_the_tree():
-    restored = parameters.restore(parameters.named_leaves(TREE), TREE, np.float32)
+    restored = leaves_of.restore(leaves_of.named_leaves(TREE), TREE, np.float32)
     assert jax.tree.structure(restored) == jax.tree.structure(TREE)
     jax.tree.map(np.testing.assert_array_equal, restored, TREE)
 
 
 def test_leaves_of_another_model_are_named():
-    leaves = parameters.named_leaves(TREE)
+    leaves = leaves_of.named_leaves(TREE)
     other = {"params": {"dense": {"kernel": jnp.ones((2, 4)), "scale": jnp.ones(3)}}}
     with pytest.raises(UserError, match="not those of the run's model") as caught:
-        parameters.restore(leaves, other, np.float32)
+        leaves_of.restore(leaves, other, np.float32)
     message = str(caught.value)
     assert "params/dense/kernel is (2, 3), the model has (2, 4)" in message
     assert "params/dense/scale is missing, the model has (3,)" in message

@@ -5,7 +5,7 @@ What a claim measures is in :mod:`samedge.analysis.statistics`, how it is judged
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,13 @@ ETAS = {
     "largest": lambda count: slice(count - 1, None),
     "larger": lambda count: slice(-(count // 2) or count, None),
 }
-OVER = {"median": np.median, "min": np.min, "max": np.max, "sum": np.sum, "mean": np.mean}
+OVER: Mapping[str, Callable[[np.ndarray], Any]] = {
+    "median": np.median,
+    "min": np.min,
+    "max": np.max,
+    "sum": np.sum,
+    "mean": np.mean,
+}
 RHO = ("zero", "figure", "sam", "all")
 # What a range may say of an effect, and how messages spell it.
 BOUNDS = {

@@ -110,8 +110,8 @@ def ending_lines(first: Cubes, second: Cubes) -> Iterator[str]:
     """Yield cells (eta, rho) in which other numbers of seeds completed."""
     for task, eta, rho, cells in _cells(first, second):
         ends = [
-            [ending(cube, *place, seed) for seed in range(cube.sizes["seed"])]
-            for cube, place in cells
+            [ending(cube, e, r, seed) for seed in range(cube.sizes["seed"])]
+            for cube, (e, r) in cells
         ]
         completed = [f"{end.count('completed')} of {len(end)}" for end in ends]
         if completed[0] != completed[1]:

@@ -294,7 +294,8 @@ def alignment_over_smaller_eta(cube: xr.Dataset) -> np.ndarray:
         aligned = late_median(cube, cube[name].values)
         aligned = np.where(cube["status"].values == COMPLETED, aligned, np.nan)
         smaller = aligned[: cube.sizes["eta"] // 2]
-        gains.append(aligned - median_of_checks(np.moveaxis(smaller, 0, -1), np.True_, fewest=1))
+        over_eta = np.moveaxis(smaller, 0, -1)
+        gains.append(aligned - median_of_checks(over_eta, np.array(True), fewest=1))
     return np.minimum(*gains)
 
 

@@ -98,9 +98,11 @@ def judge(claim: Claim, task: str, cube: xr.Dataset | None, figure_rho: str) -> 
         return Verdict(claim, task, HOLDS if claim.holds_at(effect) else FAILS, {0: effect})
     stand_in = cube is not None and str(cube.attrs["data_stand_in"]) not in ("0", "False")
     try:
+        if cube is None:
+            raise UntestableError(f"the experiment has no task '{task}'; add it to tasks")
         values, names = _selected(claim, task, cube, figure_rho)
-    except UntestableError as reason:
-        return Verdict(claim, task, NOT_TESTABLE, reason=str(reason), stand_in=stand_in)
+    except UntestableError as error:
+        return Verdict(claim, task, NOT_TESTABLE, reason=str(error), stand_in=stand_in)
     effects, left_out = {}, []
     for number, seed in enumerate(cube["seed"].values):
         found = values[..., number].ravel()
@@ -126,7 +128,7 @@ def run_table(cube: xr.Dataset) -> list[dict[str, Any]]:
             "seed": int(cube["seed"].values[point[2]]),
             "ending": ending(cube, *point),
         }
-        | {name: json_number(values[point]) for name, values in computed.items()}
+        | {name: json_number(float(values[point])) for name, values in computed.items()}
         for point in np.ndindex(cube["status"].shape)
     ]
 
@@ -165,11 +167,9 @@ def as_row(judged: Verdict) -> dict[str, Any]:
 
 
 def _selected(
-    claim: Claim, task: str, cube: xr.Dataset | None, figure_rho: str
+    claim: Claim, task: str, cube: xr.Dataset, figure_rho: str
 ) -> tuple[np.ndarray, list[list[str]]]:
     """Return the statistic of the claim's runs, (eta, rho, seed), and their names by seed."""
-    if cube is None:
-        raise UntestableError(f"the experiment has no task '{task}'; add it to tasks")
     radii = cube["rho"].values
     rhos = np.arange(len(radii))
     if claim.rho == "sam":
@@ -191,7 +191,7 @@ def _selected(
     etas = np.arange(count)[ETAS[claim.eta](count)]
     values = STATISTICS[claim.statistic].compute(cube)[np.ix_(etas, rhos)]
     names = [
-        [run_name(cube, eta, rho, seed) for eta in etas for rho in rhos]
+        [run_name(cube, int(eta), int(rho), seed) for eta in etas for rho in rhos]
         for seed in range(cube.sizes["seed"])
     ]
     return values, names

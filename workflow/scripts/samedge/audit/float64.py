@@ -36,7 +36,8 @@ from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.curvature.products import Loss, hessian_vector_product
 from samedge.data.file import TaskData
 from samedge.machine.signals import raise_if_signalled
-from samedge.records.parameters import Kept, SavedParameters, restore
+from samedge.records.parameters import Kept, SavedParameters
+from samedge.tasks.leaves import restore
 from samedge.tasks.problems import Problem, build_problem, measured_batch
 from samedge.training.measuring import eigenpairs_at, gradients_at
 from samedge.training.steps import StepSpec

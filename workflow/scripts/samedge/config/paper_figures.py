@@ -9,10 +9,7 @@ the principal eigenvector.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from samedge.config.settings import TaskSettings
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class FigureSpec:
         """Return the radius to draw when ``figure_rho`` is the one chosen for the task."""
         return figure_rho if self.is_sam else "0"
 
-    def rho_in(self, tasks: Mapping[str, "TaskSettings"]) -> str:
+    def rho_in(self, tasks: Mapping[str, "Radii"]) -> str:
         """Return the radius to draw in an experiment with these tasks, of which this is one."""
         return self.rho(tasks[self.task].figure_rho) if self.is_sam else "0"
 
@@ -79,7 +76,21 @@ FIGURES: dict[int, FigureSpec] = {
 }
 
 
-def drawable(tasks: Mapping[str, "TaskSettings"]) -> list[int]:
+class Radii(Protocol):
+    """What decides which figures of a task can be drawn."""
+
+    @property
+    def rho(self) -> tuple[str, ...]:
+        """The radii of its runs."""
+        ...
+
+    @property
+    def figure_rho(self) -> str:
+        """The radius that stands for SAM in the paper's figures."""
+        ...
+
+
+def drawable(tasks: Mapping[str, Radii]) -> list[int]:
     """Return the numbers of the figures whose task and radii are in an experiment's tasks."""
     return [
         number

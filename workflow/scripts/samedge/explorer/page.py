@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import plotly.offline
@@ -168,7 +169,7 @@ def edge_map(values: np.ndarray) -> list[list[float | str | None]]:
     return rounded(median_over_seeds(values), NEVER)
 
 
-def rounded(value: object, infinite: str | None = None) -> object:
+def rounded(value: Any, infinite: str | None = None) -> Any:
     """Return a number, or nested arrays of numbers, for JSON."""
     if isinstance(value, np.ndarray):
         return [rounded(item, infinite) for item in value]
@@ -268,7 +269,7 @@ def _style(style: Mapping) -> dict:
     return {
         "color": style["color"],
         "dash": DASHES[style["linestyle"]],
-        "marker": MARKERS.get(style.get("marker")),
+        "marker": MARKERS.get(style.get("marker", "")),
     }
 
 

@@ -135,7 +135,7 @@ def _verify(run: RunSettings, found: dict[str, Path], checksum: str) -> str:
         _require_sealed(path)
         settings, data = stated[kind]
         if settings != run.to_json():
-            other = differences(json.loads(settings), json.loads(run.to_json()))
+            other = differences(json.loads(str(settings)), json.loads(run.to_json()))
             raise UserError(f"{path}: other settings: {'; '.join(other)}")
         if data != checksum:
             raise UserError(

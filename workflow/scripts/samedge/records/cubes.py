@@ -34,7 +34,7 @@ def read_runs(expected: Sequence[RunSettings], folder: Path) -> tuple[Gathering,
             continue
         wanted = settings.to_json()
         if run.attributes["settings"] != wanted:
-            other = differences(json.loads(run.attributes["settings"]), json.loads(wanted))
+            other = differences(json.loads(str(run.attributes["settings"])), json.loads(wanted))
             problems[settings.name] = "other settings: " + "; ".join(other)
         else:
             gathering.put(settings, run)
@@ -81,7 +81,7 @@ def drop_diverged(cube: xr.Dataset) -> xr.Dataset:
     """
     gone = cube["status"].values != schema.COMPLETED
     filtered = cube.copy(deep=True)
-    for name in cube.data_vars:
+    for name in map(str, cube.data_vars):
         variable = schema.VARIABLES[name]
         if variable.dims[:3] == schema.PER_RUN:
             filtered[name].values[gone] = variable.fill

@@ -70,7 +70,7 @@ def assemble(
     eta_numbers = np.array([float(label) for label in eta], np.float64)
     rho_numbers = np.array([float(label) for label in rho], np.float64)
     checks, ranks = np.shape(values["eigenvalue"])[-2:]
-    shares = json.loads(attributes["settings"])["density"]["at"]
+    shares = json.loads(str(attributes["settings"]))["density"]["at"]
     coordinates = {
         "eta": (("eta",), eta_numbers, {"long_name": "step size", "units": "1"}),
         "rho": (("rho",), rho_numbers, {"long_name": "SAM radius; 0 is GD or SGD", "units": "1"}),
@@ -134,7 +134,7 @@ def run_dataset(
     for number, density in enumerate(densities):
         if density is not None:
             _require_keys(f"density {number}", density, schema.DENSITY_KEYS)
-    ranks = len(np.atleast_1d(checks[0]["eigenvalue"])) if checks else 0
+    ranks = np.asarray(checks[0]["eigenvalue"]).size if checks else 0
     sizes = {"eta": 1, "rho": 1, "seed": 1, "check": len(checks), "rank": ranks}
     sizes |= schema.density_sizes(dataclasses.asdict(settings))
     values = schema.blank_values(
@@ -199,7 +199,9 @@ def read_cube(path: str | os.PathLike) -> xr.Dataset:
         is not known yet.
     """
     dataset = netcdf.read(path)
-    dims = {name: variable.dims for name, variable in dataset.variables.items()}
+    dims = {
+        str(name): tuple(map(str, variable.dims)) for name, variable in dataset.variables.items()
+    }
     schema.require(path, dims, dataset.attrs)
     return _in_todays_version(dataset)
 
@@ -251,7 +253,8 @@ def settings_of(dataset: xr.Dataset) -> dict:
 
 def _in_todays_version(dataset: xr.Dataset) -> xr.Dataset:
     """Return a cube with what versions of the schema after its own brought, as "not there"."""
-    absent = [name for name in schema.names_beside(dataset.variables) if name not in dataset]
+    present = [*map(str, dataset.variables)]
+    absent = [name for name in schema.names_beside(present) if name not in dataset]
     dims = {dim for name in absent for dim in schema.VARIABLES[name].dims}
     # A dimension that came later has nothing along it.
     sizes = {dim: dataset.sizes.get(dim, 0) for dim in dims}
@@ -283,7 +286,7 @@ def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
     """Return how each variable is stored: the long ones compressed, coordinates never masked."""
     numbers = ("eta", "rho", "density_check")
     encoding: dict[str, dict] = {name: {"_FillValue": None} for name in numbers if name in dataset}
-    for name in dataset.data_vars:
+    for name in map(str, dataset.data_vars):
         if {"check", "density_check"} & {*schema.VARIABLES[name].dims}:
             encoding[name] = {"zlib": True, "complevel": 4}
         elif schema.VARIABLES[name].dtype is np.float64:

@@ -1,4 +1,4 @@
-"""Parameters kept at checks of a run, for an audit: their names, and their file.
+"""Parameters kept at checks of a run, for an audit: their file.
 
 A parameters file (NetCDF) belongs to one run file. Its variables are ``step (kept)``, the
 optimiser steps before each check that was kept, and for every leaf of the parameters one variable
@@ -11,9 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -27,15 +26,13 @@ if TYPE_CHECKING:
 PREFIX = "parameter."
 CHECKSUM = "parameters_checksum"
 
-Leaves = Mapping[str, np.ndarray]
-
 
 @dataclass(frozen=True)
 class Kept:
     """The parameters at one check: every leaf by its path, and the optimiser steps before it."""
 
     step: int
-    leaves: Leaves
+    leaves: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,52 +42,6 @@ class SavedParameters:
     settings: str
     data_checksum: str
     kept: tuple[Kept, ...]
-
-
-def named_leaves(tree: Any) -> dict[str, np.ndarray]:
-    """Return copies of the leaves of a pytree by their paths, such as ``params/dense_0/kernel``.
-
-    Raises
-    ------
-    ValueError
-        If two leaves have the same path.
-    """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    # Copies: the memory of parameters is given to the next training step.
-    named = {_path(keys): np.array(leaf) for keys, leaf in leaves}
-    if len(named) != len(leaves):
-        raise ValueError("two leaves of the parameters have the same path")
-    return named
-
-
-def restore(leaves: Leaves, like: Any, dtype: np.dtype | type) -> Any:
-    """Return a pytree shaped like ``like`` with these leaves, converted to ``dtype``.
-
-    Parameters
-    ----------
-    leaves
-        Every leaf by its path, as from :func:`named_leaves`.
-    like
-        A pytree whose leaves have a shape.
-
-    Raises
-    ------
-    UserError
-        If paths or shapes are not those of ``like``.
-    """
-    wanted, structure = jax.tree_util.tree_flatten_with_path(like)
-    shapes = {_path(keys): leaf.shape for keys, leaf in wanted}
-    found = {path: np.shape(leaf) for path, leaf in leaves.items()}
-    if found != shapes:
-        differing = sorted(
-            path for path in found.keys() | shapes.keys() if found.get(path) != shapes.get(path)
-        )
-        listing = "; ".join(
-            f"{path} is {found.get(path, 'missing')}, the model has {shapes.get(path, 'none')}"
-            for path in differing
-        )
-        raise UserError(f"the saved parameters are not those of the run's model: {listing}")
-    return structure.unflatten([np.asarray(leaves[path], dtype) for path in shapes])
 
 
 def write_parameters(
@@ -127,7 +78,7 @@ def write_parameters(
         dims = [f"{variable}_{axis}" for axis in range(stacked.ndim - 1)]
         dataset[variable] = (("kept", *dims), stacked, {"path": path_of_leaf})
     dataset.attrs[CHECKSUM] = _checksum(dataset)
-    whole = {variable: {"_FillValue": None} for variable in dataset.data_vars}
+    whole = {str(variable): {"_FillValue": None} for variable in dataset.data_vars}
     netcdf.write(dataset, path, whole)
 
 
@@ -153,7 +104,7 @@ def read_parameters(path: str | os.PathLike) -> SavedParameters:
         )
     leaves = {
         dataset[name].attrs["path"]: dataset[name].values
-        for name in dataset.data_vars
+        for name in map(str, dataset.data_vars)
         if name.startswith(PREFIX)
     }
     kept = tuple(
@@ -163,11 +114,7 @@ def read_parameters(path: str | os.PathLike) -> SavedParameters:
     return SavedParameters(dataset.attrs["settings"], dataset.attrs["data_checksum"], kept)
 
 
-def _path(keys: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(keys, simple=True, separator="/")
-
-
 def _checksum(dataset: xr.Dataset) -> str:
     """Return the SHA-256 over every variable, and over what says whose parameters they are."""
-    arrays = {name: dataset[name].values for name in dataset.data_vars}
+    arrays = {str(name): dataset[name].values for name in dataset.data_vars}
     return checksum(arrays, {name: dataset.attrs[name] for name in ("settings", "data_checksum")})

@@ -8,6 +8,7 @@ the first. What a file's version did not have yet is read as "not there".
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Variable:
 
     def attributes(self) -> dict:
         """Return the variable's NetCDF attributes, CF flags included."""
-        attributes = {"long_name": self.long_name}
+        attributes: dict[str, Any] = {"long_name": self.long_name}
         if self.units:
             attributes["units"] = self.units
         if self.flags:

@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from samedge.base.errors import UserError
 from samedge.records.schema import require_known_version
@@ -35,7 +36,7 @@ OWN = (CONFIG, README, METADATA, MANIFEST)
 #: What reading from a zip raises where its bytes are not those that were written.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 
-Entries = Mapping[str, Callable[[], BinaryIO]]
+Entries = Mapping[str, Callable[[], IO[bytes]]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def verified(path: Path) -> Iterator[PackedExperiment]:
     """
     if path.is_dir():
         files = (file for file in sorted(path.rglob("*")) if file.is_file())
-        entries = {file.relative_to(path).as_posix(): _opener(file) for file in files}
+        entries: Entries = {file.relative_to(path).as_posix(): _opener(file) for file in files}
         yield PackedExperiment(path, entries, _verify(path, entries))
         return
     if not path.is_file():
@@ -126,7 +127,7 @@ def is_plain(name: str) -> bool:
     return not re.search(r"[\\:\x00-\x1f\x7f]", name) and not {"", ".", ".."} & {*parts}
 
 
-def digest(file: BinaryIO) -> str:
+def digest(file: IO[bytes]) -> str:
     """Return the SHA-256 (hexadecimal) of an open file."""
     # hashlib.file_digest wants a buffer, which a file in a zip does not lend.
     found = hashlib.sha256()
@@ -140,7 +141,7 @@ def manifest(checksums: Mapping[str, str]) -> str:
     return "".join(f"{checksum}  {name}\n" for name, checksum in sorted(checksums.items()))
 
 
-def _opener(path: Path) -> Callable[[], BinaryIO]:
+def _opener(path: Path) -> Callable[[], IO[bytes]]:
     return lambda: path.open("rb")
 
 
@@ -166,7 +167,7 @@ def _zip_entries(path: Path, file: zipfile.ZipFile) -> Entries:
             f"{path}: not an archive of an experiment, which has all its files in one folder; "
             f"here are {', '.join(sorted({info.filename.partition('/')[0] for info in inside}))}"
         )
-    return {info.filename.partition("/")[2]: lambda info=info: file.open(info) for info in inside}
+    return {info.filename.partition("/")[2]: partial(file.open, info) for info in inside}
 
 
 def _verify(path: Path, entries: Entries) -> dict[str, str]:
@@ -218,7 +219,7 @@ def _stated_version(entries: Entries) -> dict[str, str]:
         return {}
 
 
-def _checksums(path: Path, open_manifest: Callable[[], BinaryIO]) -> dict[str, str]:
+def _checksums(path: Path, open_manifest: Callable[[], IO[bytes]]) -> dict[str, str]:
     """Read a manifest."""
     try:
         with open_manifest() as file:

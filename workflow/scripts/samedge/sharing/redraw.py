@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -114,17 +115,13 @@ def drawings(cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str) -> dic
         spec = FIGURES[number]
         found[spec.name] = _figure(
             spec.name,
-            lambda spec=spec: paper.draw(spec, cubes.get(spec.task), spec.rho_in(tasks), axis),
+            partial(paper.draw, spec, cubes.get(spec.task), spec.rho_in(tasks), axis),
         )
     for task, cube in cubes.items():
         rho = tasks[task].figure_rho
         if "density_node" in cube and Decimal(rho) in map(Decimal, tasks[task].rho):
-            found[f"density_{task}"] = _figure(
-                f"density_{task}", lambda cube=cube, rho=rho: density.draw(cube, rho)
-            )
-        found[f"edge_map_{task}"] = _figure(
-            f"edge_map_{task}", lambda cube=cube: edge_map.draw(cube)
-        )
+            found[f"density_{task}"] = _figure(f"density_{task}", partial(density.draw, cube, rho))
+        found[f"edge_map_{task}"] = _figure(f"edge_map_{task}", partial(edge_map.draw, cube))
     if cubes:
         found["claims"] = _figure("claims", lambda: _claims(cubes, config, tasks))
     for task, cube in cubes.items():
@@ -190,7 +187,8 @@ def _compared(
     archive: PackedExperiment, output: Path, drawn: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """Return which files of drawn figures equal those packed, and which do not."""
-    equal, other = [], []
+    equal: list[str] = []
+    other: list[str] = []
     files = _files_of(drawn)
     for name, checksum in archive.checksums.items():
         if name in files:

@@ -207,7 +207,8 @@ def _write(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
     unfinished = folder / UNFINISHED
     try:
         with unfinished.open("w+b") as file:
-            np.savez(file, **_encode(content))
+            arrays: dict[str, Any] = _encode(content)
+            np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
             file.seek(0)

@@ -9,7 +9,8 @@ import jax
 from samedge.config.settings import RunSettings
 from samedge.curvature.density import SpectralDensity, spectral_density
 from samedge.machine.signals import raise_if_signalled
-from samedge.records.parameters import Kept, named_leaves
+from samedge.records.parameters import Kept
+from samedge.tasks.leaves import named_leaves
 from samedge.tasks.problems import Problem
 from samedge.training.schedule import Shares
 
