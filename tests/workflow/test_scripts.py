@@ -138,8 +138,8 @@ def components(record, root):
         return {"dataset": arguments["--dataset"]}
     if record["script"] not in ("audit_run", "train_run"):
         return {}
-    if "--settings" in arguments:
-        settings = json.loads(arguments["--settings"])
+    if "--grid" in arguments:
+        settings = json.loads(arguments["--grid"])
     else:
         run = arguments.get("--run", arguments["--output"])
         settings = json.loads(files.read_run(root / run).attrs["settings"])
