@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from samedge.base.errors import UserError
-from samedge.data.file import checksum
+from samedge.base.files import checksum
 from samedge.records import files, netcdf, schema
 
 if TYPE_CHECKING:
