@@ -1,6 +1,5 @@
 # What the rules share: the validated experiment, its grid, its paths. No rules.
 
-import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from samedge.base.errors import UserError
 from samedge.config.paper_figures import FIGURES, drawable
 from samedge.config.grid import AXES, grid_json
 from samedge.base.log import spell_out
+from samedge.base.process import put_python_first
 from samedge.training.memory import audit_mb, together_mb
 from samedge.base.imports import sources_of
 
@@ -79,9 +79,7 @@ DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.task
 if not workflow.deployment_settings.deployment_method:
     # Jobs run the Python that runs Snakemake, be its environment entered or not. Where Snakemake
     # deploys environments, theirs is the first on the PATH.
-    os.environ["PATH"] = os.pathsep.join(
-        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-    )
+    put_python_first()
 
 
 wildcard_constraints:
