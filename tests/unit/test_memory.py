@@ -12,9 +12,8 @@ import pytest
 from samedge.base.registry import PACKAGE, declared
 from samedge.config.experiment import load
 from samedge.config.settings import DatasetSettings, ModelSettings
-from samedge.tasks import sizes
+from samedge.tasks import memory, sizes
 from samedge.tasks.model import MODELS
-from samedge.training import memory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = REPOSITORY / "config.yaml"

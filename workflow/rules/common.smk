@@ -20,7 +20,7 @@ from samedge.config.paper_figures import FIGURES, drawable
 from samedge.config.grid import AXES, grid_json
 from samedge.base.log import spell_out
 from samedge.base.process import put_python_first
-from samedge.training.memory import audit_mb, together_mb
+from samedge.tasks.memory import audit_mb, together_mb
 from samedge.base.imports import sources_of
 
 # Snakemake's own output too: a message may quote any character of a configuration.
