@@ -10,7 +10,7 @@ from samedge.base.files import checksum
 from samedge.data.file import TaskData
 from samedge.tasks.inputs import image_arrays
 from samedge.tasks.model import MODELS, Model
-from samedge.tasks.problems import TASKS, Problem, build_problem
+from samedge.tasks.problems import KINDS, Problem, build_problem
 from samedge.training import loop
 from synthetic import run_settings, task_data
 
@@ -180,7 +180,7 @@ def test_a_kind_of_ones_own_shows_by_its_loss_whether_microbatches_may_be_taken(
 
             return Problem(known.init, loss, known.train, known.test, known.metric)
 
-        monkeypatch.setitem(TASKS._entries, "own", own)
+        monkeypatch.setitem(KINDS._entries, "own", own)
         if good:
             build_problem(settings, data)
         else:

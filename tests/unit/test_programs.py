@@ -62,7 +62,7 @@ def run(repository, tmp_path):
 @pytest.fixture
 def entries(tmp_path):
     """Return a function that lists the entries of the shared folder."""
-    return lambda: sorted((tmp_path / "programs" / compilation_cache.kind_of_machine()).iterdir())
+    return lambda: sorted((tmp_path / "programs" / compilation_cache.machine_key()).iterdir())
 
 
 def test_the_second_job_compiles_nothing(run, entries):
@@ -115,12 +115,12 @@ def test_an_entry_is_whole_or_not_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", die)
     with pytest.raises(KeyboardInterrupt):
-        compilation_cache._Shared(shared, own, pytest.fail).give()
+        compilation_cache._Shared(shared, own, pytest.fail).publish()
     assert list(shared.iterdir()) == []
     (shared / ".entry.0123456789abcdef.1").write_bytes(b"a prog")
     fresh = tmp_path / "fresh"
     fresh.mkdir()
-    compilation_cache._Shared(shared, fresh, pytest.fail).take()
+    compilation_cache._Shared(shared, fresh, pytest.fail).load()
     assert list(fresh.iterdir()) == []
 
 
@@ -130,7 +130,7 @@ def test_an_entry_that_jax_could_not_write_whole_is_not_handed_over(tmp_path):
     whole = zlib.compress(bytes(range(256)) * 100)
     (own / "whole").write_bytes(whole)
     (own / "part").write_bytes(whole[:-5])
-    compilation_cache._Shared(shared, own, pytest.fail).give()
+    compilation_cache._Shared(shared, own, pytest.fail).publish()
     assert [path.name.partition(".")[0] for path in shared.iterdir()] == ["whole"]
 
 
@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_used_is_reported_and_no_more(tmp_path):
     with compilation_cache.shared_programs(tmp_path / "file", reported.append):
         value = jax.jit(lambda x: x * 3 + 0.125)(jnp.float32(2))
     assert float(value) == 6.125
-    folder = tmp_path / "file" / compilation_cache.kind_of_machine()
+    folder = tmp_path / "file" / compilation_cache.machine_key()
     assert reported == [
         f"compiled programs in {folder} cannot be read: Not a directory",
         f"compiled programs cannot be kept in {folder}: Not a directory",
@@ -156,7 +156,7 @@ def test_without_a_folder_nothing_is_kept(tmp_path):
 def test_what_is_compiled_so_far_can_be_handed_over(tmp_path):
     """A job that starts an hour later need not wait for the first one to end."""
     with compilation_cache.shared_programs(tmp_path, pytest.fail) as share:
-        shared = tmp_path / compilation_cache.kind_of_machine()
+        shared = tmp_path / compilation_cache.machine_key()
         jax.block_until_ready(jax.jit(lambda x: x * 5 + 0.25)(jnp.float32(2)))
         assert not shared.exists()
         share()
@@ -170,9 +170,9 @@ def test_processors_with_other_instructions_share_nothing(tmp_path, monkeypatch)
         facts = tmp_path / "cpuinfo"
         facts.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
         monkeypatch.setattr(compilation_cache, "PROCESSOR_FACTS", facts)
-        names.add(compilation_cache.kind_of_machine())
+        names.add(compilation_cache.machine_key())
     monkeypatch.setattr(compilation_cache, "PROCESSOR_FACTS", tmp_path / "none")
-    names.add(compilation_cache.kind_of_machine())
+    names.add(compilation_cache.machine_key())
     assert len(names) == 3
 
 

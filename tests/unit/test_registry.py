@@ -83,7 +83,7 @@ def test_what_a_module_registers_is_read_from_its_source(tmp_path):
 def test_source_and_registry_agree_on_every_name():
     """The configuration is judged by the sources; jobs look names up in the imported modules."""
     registries = {
-        "tasks/problems.py": ("tasks.problems", "TASKS"),
+        "tasks/problems.py": ("tasks.problems", "KINDS"),
         "data/sets": ("data.prepare", "DATASETS"),
         "tasks/models": ("tasks.model", "MODELS"),
         "tasks/losses": ("tasks.loss", "LOSSES"),

@@ -109,17 +109,17 @@ def shared_programs(
         yield lambda: None
         return
     with tempfile.TemporaryDirectory(prefix="samedge-programs-") as own:
-        shared = _Shared(folder / kind_of_machine(), Path(own), report)
-        shared.take()
+        shared = _Shared(folder / machine_key(), Path(own), report)
+        shared.load()
         _keep_programs_in(own)
         try:
-            yield shared.give
+            yield shared.publish
         finally:
-            shared.give()
+            shared.publish()
             _keep_programs_in(None)
 
 
-def kind_of_machine() -> str:
+def machine_key() -> str:
     """Name what a program on disk depends on and its key may leave out: JAX, and the processor.
 
     A cluster's nodes may share the folder and not the instructions they have.
@@ -142,7 +142,7 @@ class _Shared:
         self.report = report
         self.known: set[str] = set()
 
-    def take(self) -> None:
+    def load(self) -> None:
         """Copy every whole entry into the job's own folder and delete the damaged ones."""
         try:
             entries = sorted(self.shared.iterdir())
@@ -156,7 +156,7 @@ class _Shared:
             if not entry.name.startswith("."):
                 self._take(entry)
 
-    def give(self) -> None:
+    def publish(self) -> None:
         """Hand over the entries that are new in the job's own folder."""
         fresh = [path for path in self.own.iterdir() if path.name not in self.known]
         for path in fresh:

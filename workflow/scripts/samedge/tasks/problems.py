@@ -1,6 +1,6 @@
 """From a run's settings and data to a problem: parameters, loss, data on the device, test.
 
-How data become inputs and targets is looked up by the task's kind in :data:`TASKS`.
+How data become inputs and targets is looked up by the task's kind in :data:`KINDS`.
 
 The test metric of a model whose output for an example is the same in every batch is computed a few
 examples at a time. Where it depends on the rest of the batch, as with batch normalisation, the test
@@ -27,7 +27,7 @@ from samedge.tasks.loss import LOSSES, character_losses
 from samedge.tasks.model import MODELS, Model
 from samedge.tasks.probing import depends_on_batch, is_mean_over_halves
 
-TASKS: "Registry[Callable[..., Problem]]" = Registry("kind of task")
+KINDS: "Registry[Callable[..., Problem]]" = Registry("kind of task")
 
 VOCABULARY = 128  # ASCII
 TEST_BATCH = 100  # examples evaluated at a time
@@ -80,7 +80,7 @@ def build_problem(
         not fit the data, or microbatches of which the loss is not the mean.
     """
     _require_same_data(settings, data)
-    problem = TASKS[settings.kind](settings, data, dtype)
+    problem = KINDS[settings.kind](settings, data, dtype)
     _require_fit(settings, problem, dtype)
     examples = problem.train[0].shape[0]
     batch = settings.batch_size or examples
@@ -108,7 +108,7 @@ def measured_batch(
     return tuple(x[chosen] for x in train)
 
 
-@TASKS.register("images")
+@KINDS.register("images")
 def images(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Problem:
     """Images with labels: pixels/256 less the mean training image, one-hot targets."""
     arrays, classes = image_arrays(data, dtype), number_of_classes(data)
@@ -145,7 +145,7 @@ def images(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Pro
     )
 
 
-@TASKS.register("characters")
+@KINDS.register("characters")
 def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Problem:
     """Consecutive windows of text; the target of each character is the next one."""
     del dtype  # characters are whole numbers
