@@ -371,7 +371,7 @@ def test_every_rule_with_a_command_names_a_conda_environment_that_exists():
 
 def test_the_conda_environment_of_a_rule_holds_what_its_script_imports():
     for rule, (body, environments) in rules_with_command().items():
-        scripts = re.findall(r"workflow/scripts/(\w+\.py)", body)
+        scripts = [f"{name}.py" for name in re.findall(r'script\("(\w+)"\)', body)]
         assert scripts, f"{rule} names no script"
         imported = needed([SCRIPTS / script for script in scripts])
         for environment in environments:

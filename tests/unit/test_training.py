@@ -239,7 +239,7 @@ def test_unnormalized_rule_perturbs_by_rho_times_the_gradient():
         return jax.value_and_grad(loss)(params, line.inputs, line.targets)
 
     _, gradient, ascended = sam.gradients(
-        sam.unnormalized_sam(), value_and_grad, line.start, jnp.float32(0.3), 0.0
+        sam.RULES["unnormalized_sam"](), value_and_grad, line.start, jnp.float32(0.3), 0.0
     )
     displaced = {k: line.start[k] + 0.3 * gradient[k] for k in gradient}
     for name, leaf in value_and_grad(displaced)[1].items():
