@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from samedge.base.imports import FOLDERS
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVS = REPOSITORY / "envs"
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
@@ -373,7 +375,16 @@ def test_the_conda_environment_of_a_rule_holds_what_its_script_imports():
     for rule, (body, environments) in rules_with_command().items():
         scripts = [f"{name}.py" for name in re.findall(r'script\("(\w+)"\)', body)]
         assert scripts, f"{rule} names no script"
-        imported = needed([SCRIPTS / script for script in scripts])
+        # Components are imported when they are looked up.
+        looked_up = [
+            file
+            for kind, folder in FOLDERS.items()
+            if (kind == "dataset") == ("prepare_data.py" in scripts)
+            and {"prepare_data.py", "train_run.py", "audit_run.py"} & {*scripts}
+            for file in (SCRIPTS / "samedge" / folder).glob("*.py")
+        ]
+        imported = needed([*(SCRIPTS / script for script in scripts), *looked_up])
+        assert ("flax" in imported) == (scripts[0] in ("train_run.py", "audit_run.py"))
         for environment in environments:
             _, pip = conda_dependencies(environment)
             assert unmet(imported, pip) == set(), f"{rule}: not in {environment}"
