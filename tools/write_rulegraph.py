@@ -35,7 +35,28 @@ The target `audit` measures runs again in float64, from the parameters that they
 `collect_audit` tabulates them all, in `audit/errors.csv` and `audit/errors.md`.
 
 The target `archive` packs cubes, figures and configuration into `<experiment>.zip`, by the rule
-`pack_experiment`; [sharing.md](sharing.md) says what is in it."""
+`pack_experiment`; [sharing.md](sharing.md) says what is in it.
+
+## What an edit runs again
+
+A rule's inputs are its script, what that imports of the package, and the components that a
+task's settings name ([imports.py](../workflow/scripts/samedge/base/imports.py)). So an edit runs
+again what it can change, and what is made from that; each row is a test that reads the plan
+(`tests/workflow/test_rerun.py`, of the audit `test_float64_audit.py`):
+
+| edit of | runs again |
+| --- | --- |
+| an error's wording, what checks a configuration, `config/schema.yaml` | nothing |
+| `figures/style.mplstyle`, `figures/paper` | all that is drawn but the explorer |
+| `figures/supplement`, `figures/density` | the figures that it draws |
+| `figures/panels`, `analysis/quantities`, `records/describe` | all figures and the explorer |
+| `analysis/statistics`, `analysis/claims.toml` | what shows statistics; the verdicts alone |
+| a script of the workflow | its own jobs |
+| a data set's file, `data/prepare` | its data, the runs on them; all data |
+| a model's, a loss's or an update rule's file | the runs that name it; a new file: nothing |
+| `curvature/eigenpairs`, `curvature/density`, `records/schema` | all runs |
+| `audit/float64`, `audit/table` | audits |
+| a learning rate, a radius or a seed more | the new runs, their task's cube and figures |"""
 
 
 def page() -> str:
