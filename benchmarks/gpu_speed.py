@@ -32,9 +32,10 @@ from benchmarks.gpu_kit import POINTS, Kit, Store
 from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import RitzPairs, top_eigenpairs
 from samedge.curvature.krylov import basis
+from samedge.tasks import memory
 from samedge.tasks.models import cnn
 from samedge.tasks.problems import Problem, build_problem, measured_batch
-from samedge.training import loop, memory
+from samedge.training import loop
 from samedge.training.run import LONGEST_CHUNK, Run
 from samedge.training.steps import take_steps_together
 

@@ -1,5 +1,6 @@
 """What ``import samedge`` offers, without importing it before it is asked for."""
 
+import ast
 import importlib
 import re
 import subprocess
@@ -84,3 +85,35 @@ def test_what_make_imports_of_the_package_is_there(repository):
     for module, names in imports:
         for name in names.split(", "):
             assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+def defined(path):
+    """Return the names that a module has at its top, its own and those it imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name):
+                names.add(name)
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                names |= {alias.asname or alias.name for alias in aliases}
+    return names
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "tests", "tools", "workflow"])
+def test_whatever_is_imported_of_the_package_is_there(repository, folder):
+    """Also by what no other test runs, such as a benchmark that takes hours."""
+    scripts = repository / "workflow/scripts"
+    for path in (repository / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = (isinstance(node, ast.ImportFrom) and node.module) or ""
+            if not name.startswith("samedge."):
+                continue
+            module = scripts / name.replace(".", "/")
+            for alias in node.names:
+                in_folder = module.is_dir() and (
+                    (module / f"{alias.name}.py").is_file() or (module / alias.name).is_dir()
+                )
+                file = module.with_suffix(".py")
+                assert in_folder or (file.is_file() and alias.name in defined(file)), (
+                    f"{path.relative_to(repository)} imports {alias.name} of {name}"
+                )
