@@ -6,19 +6,21 @@ Run as ``python tools/count_rooms.py [checkout]``. What may import what is held 
 
 import ast
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-LAYERS = (
-    ("explorer", "sharing"),
-    ("figures", "audit"),
-    ("analysis", "training"),
-    ("records", "tasks"),
-    ("data", "updates", "config", "machine"),
-    ("curvature", "base"),
-)
+REPOSITORY = Path(__file__).resolve().parents[1]
 LONG = 350  # lines
+
+
+def levels() -> dict[str, int]:
+    """Return each room's height, as the linter's contract on layers has it."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    return {room.strip(): -level for level, layer in enumerate(layers) for room in layer.split("|")}
 
 
 def imported(path: Path, package: Path) -> Iterator[Path]:
@@ -40,7 +42,7 @@ def main(checkout: Path) -> None:
     package = checkout / "workflow" / "scripts" / "samedge"
     files = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
     graph = {path: {*imported(path, package)} - {path} for path in files}
-    place = {room: -level for level, layer in enumerate(LAYERS) for room in layer}
+    place = levels()
 
     def room(path: Path) -> str:
         """Return the room that a file is in, "" for the package's own folder."""
@@ -68,4 +70,4 @@ def main(checkout: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[1])
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import pytest
 
 from samedge.training.loop import train
 from samedge.training.measuring import NON_FINITE_GRADIENT, measure
+from samedge.training.steps import StepSpec
 from test_training import Line, loss, run_settings
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -20,12 +20,13 @@ def test_a_loop_of_ones_own_measures_what_a_run_records():
     line, run = Line(), run_settings()
     (first, second, *_), _ = train(run, line.problem(), lambda text: None)
     solver = jax.random.split(jax.random.key(run.seed))[1]
+    spec = StepSpec.of(run, line.problem().loss)
     data, start = (line.inputs, line.targets), None
     for record, params in ((first, line.start), (second, None)):
         key = jax.random.fold_in(solver, record["step"])
         if params is None:
             params = line.by_hand(run, record["step"])
-        found = measure(run, line.problem(), params, data, key, start)
+        found = measure(run, spec, params, data, key, start)
         start = found.spectrum
         assert record.keys() - found.values.keys() == {"step", "training_time", "wall_time"}
         for name, value in found.values.items():
@@ -34,9 +35,10 @@ def test_a_loop_of_ones_own_measures_what_a_run_records():
 
 def test_what_is_not_finite_is_an_error_that_says_what():
     line = Line()
-    problem = replace(line.problem(), loss=lambda params, *data: jnp.inf * loss(params, *data))
+    run = run_settings()
+    spec = StepSpec.of(run, lambda params, *data: jnp.inf * loss(params, *data))
     with pytest.raises(FloatingPointError, match=NON_FINITE_GRADIENT):
-        measure(run_settings(), problem, line.start, (line.inputs, line.targets), jax.random.key(0))
+        measure(run, spec, line.start, (line.inputs, line.targets), jax.random.key(0))
 
 
 def test_a_job_is_planned_without_jax(repository):

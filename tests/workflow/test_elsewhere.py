@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from checkout import TINY, Checkout
 
@@ -65,9 +66,9 @@ def test_from_another_folder(unrun: Checkout, overlays, tmp_path):
 def test_as_a_module_with_a_prefix(unrun: Checkout, overlays, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
-    config = yaml.safe_load(overlays[0].read_text()) | {"experiment": "small"}
-    config["tasks"] |= {"cifar10": None, "tiny_shakespeare": None}
-    config["tasks"]["mnist"]["eta"] = [0.1]
+    config = {}
+    for path in overlays:
+        update_config(config, yaml.safe_load(path.read_text(encoding="utf-8")))
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "Snakefile").write_text(
         MODULE.format(

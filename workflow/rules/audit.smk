@@ -11,7 +11,7 @@ rule audit_run:
         parameters=kept_parameters,
         data=f"{RESULTS}/data/{{task}}.npz",
         script=script("audit_run"),
-        modules=run_sources("audit_run"),
+        modules=lambda wildcards: task_sources("audit_run", wildcards.task),
     output:
         f"{RESULTS}/audit/{{task}}/{{run}}.json",
     log:

@@ -39,8 +39,8 @@ except UserError as error:
 # Whether Snakemake runs in the checkout: jobs elsewhere, such as in a pod, unpack a copy of it.
 IN_PLACE = ROOT == Path.cwd() and workflow.modifier.is_main_snakefile()
 RESULTS = f"results/{EXPERIMENT.name}"
-# Where a module with a prefix has its results. Snakemake prefixes inputs and outputs itself.
-PREFIXED = f"{workflow.modifier.path_modifier.prefix or ''}{RESULTS}"
+# What a module's paths begin with. Snakemake puts it before inputs and outputs itself.
+PREFIX = workflow.modifier.path_modifier.prefix or ""
 PACKAGE = "workflow/scripts/samedge"
 TASKS = list(EXPERIMENT.tasks)
 # Whether this call of Snakemake writes a report on what is there, and runs nothing.
@@ -58,7 +58,7 @@ TRAINED = {
 TRAINING_RESOURCES = {
     "gpu": 1,
     # No parameter: where compiled programs lie changes no run, and trains none again.
-    "compilation_cache": EXPERIMENT.compilation_cache or f"{PREFIXED}/cache/jax",
+    "compilation_cache": EXPERIMENT.compilation_cache or f"{PREFIX}{RESULTS}/cache/jax",
     "jobs_per_gpu": EXPERIMENT.jobs_per_gpu,
     # Neither do these, where 0 is no limit.
     "checkpoint_minutes": str(EXPERIMENT.checkpoints.minutes or 0),
@@ -129,11 +129,10 @@ def sources(name, **components):
     return [source_file(f"{PACKAGE}/{file}") for file in sources_of(path, **components)]
 
 
-def run_sources(name):
-    """Return a rule's input by wildcards: what decides a script's work on runs of a task."""
-    return lambda wildcards: sources(
-        name, **EXPERIMENT.tasks[wildcards.task].components
-    )
+@cache
+def task_sources(name, task):
+    """Return what decides a script's work on runs of a task; read once, not for every job."""
+    return sources(name, **EXPERIMENT.tasks[task].components)
 
 
 @cache
@@ -205,7 +204,7 @@ def existing_if_reporting(*jobs):
     return [
         path
         for outputs in jobs
-        if not REPORTING or all(Path(path).exists() for path in outputs)
+        if not REPORTING or all(Path(PREFIX + path).exists() for path in outputs)
         for path in outputs
     ]
 

@@ -2,6 +2,7 @@
 # one job for each run where it names none.
 
 import math
+from functools import partial
 
 TOGETHER = EXPERIMENT.together.axes
 # The place of a job along the other axes, in its name.
@@ -32,11 +33,6 @@ def for_task(task, value_of):
     if task in TASKS:
         return value_of(task)
     return lambda wildcards: value_of(wildcards.task)
-
-
-def training_sources(task):
-    """Return the files of the package that decide a task's runs."""
-    return sources("train_run", **EXPERIMENT.tasks[task].components)
 
 
 def training_grid(task):
@@ -100,7 +96,7 @@ for training_rule, task in TRAINING_RULES.items():
         input:
             data=f"{RESULTS}/data/{task}.npz",
             script=script("train_run"),
-            modules=for_task(task, training_sources),
+            modules=for_task(task, partial(task_sources, "train_run")),
         output:
             **{
                 kind: expand(
@@ -132,7 +128,7 @@ for training_rule, task in TRAINING_RULES.items():
             grid=training_grid(task),
             device=EXPERIMENT.device,
             # No output: what a failed job has put out is deleted, and this must not be.
-            checkpoints=f"{PREFIXED}/checkpoints/{task}",
+            checkpoints=f"{PREFIX}{RESULTS}/checkpoints/{task}",
             folder=lambda wildcards, output: Path(output.run[0]).parent,
             kept=lambda wildcards, output: (
                 ["--parameters", str(Path(output.parameters[0]).parent)]

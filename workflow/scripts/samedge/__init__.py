@@ -1,7 +1,7 @@
 """Sharpness-Aware Minimization and the edge of stability: train, measure, judge.
 
 What a script of one's own needs is here, see docs/extending.md. It is imported when it is first
-asked for, so that importing the package takes no time and imports no JAX::
+asked for, so that importing the package is quick and imports no JAX::
 
     import samedge
 

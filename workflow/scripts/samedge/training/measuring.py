@@ -15,7 +15,6 @@ from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import Eigenpairs, RitzPairs, top_eigenpairs
 from samedge.curvature.products import Loss
 from samedge.machine.signals import raise_if_signalled
-from samedge.tasks.problems import Problem
 from samedge.training.steps import StepSpec, alignment, measure_gradients, norm_of
 
 NON_FINITE_GRADIENT = "non-finite loss or gradient"
@@ -100,7 +99,7 @@ def eigenpairs_at(
 
 def measure(
     settings: RunSettings,
-    problem: Problem,
+    spec: StepSpec,
     params: Any,
     batch: Batch,
     key: jax.Array,
@@ -111,9 +110,10 @@ def measure(
     Parameters
     ----------
     settings
-        The run's settings: its update rule, learning rate, radius, microbatch and curvature.
-    problem
-        Its loss is measured.
+        The run's settings, of which learning rate, radius, microbatch and curvature count.
+    spec
+        The loss that is measured, and the update rule (:meth:`StepSpec.of`); the same one at every
+        check, so that nothing is compiled twice.
     params
         The parameters; they stay as they are.
     batch
@@ -130,14 +130,13 @@ def measure(
     Interrupted
         If a signal has come, see :mod:`samedge.machine.signals`.
     """
-    spec = StepSpec.of(settings, problem.loss)
     found = gradients_at(spec, params, jnp.float32(settings.rho), batch)
     if not np.all(np.isfinite([found.loss, found.norm, found.ascended_norm])):
         raise FloatingPointError(NON_FINITE_GRADIENT)
     # Programs may have been compiled for it, and more may be for what follows.
     raise_if_signalled()
     try:
-        top = eigenpairs_at(settings, problem.loss, params, batch, key, start)
+        top = eigenpairs_at(settings, spec.loss, params, batch, key, start)
     except FloatingPointError as error:
         raise FloatingPointError(NON_FINITE_PRODUCT) from error
     # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.

@@ -172,7 +172,7 @@ class Run:
         batch = measured_batch(self.settings, self.problem.train, step)
         key = jax.random.fold_in(self.solver_key, step)
         try:
-            found = measure(self.settings, self.problem, state.params, batch, key, state.spectrum)
+            found = measure(self.settings, self.spec, state.params, batch, key, state.spectrum)
         except FloatingPointError as error:
             return str(error)
         state.spectrum = found.spectrum
