@@ -31,7 +31,8 @@ from benchmarks.convolutions import native_convolution
 from benchmarks.gpu_kit import POINTS, Kit, Store
 from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import RitzPairs, top_eigenpairs
-from samedge.curvature.krylov import basis
+from samedge.curvature.krylov import hessian as hessians
+from samedge.curvature.scaling import unit
 from samedge.tasks import memory
 from samedge.tasks.models import cnn
 from samedge.tasks.problems import Problem, build_problem, measured_batch
@@ -61,7 +62,7 @@ def measure_paper(kit: Kit, store: Store, task: str) -> None:
     settings = kit.settings(f"paper/{task}")
     problem = build_problem(settings, kit.data(f"paper/{task}"))
     run = start(settings, problem)
-    store("parameters", int(basis.flat_shape(run.state.params).size))
+    store("parameters", int(hessians.flat_shape(run.state.params).size))
     store("operations_of_a_step", kit.operations(task))
     store("step_seconds", repeat(lambda: step(run), kit.sizes.seconds))
     with jax.default_matmul_precision(TENSORFLOAT32):
@@ -140,10 +141,12 @@ def check(run: Run, batch: tuple[jax.Array, ...], ends: bool) -> tuple[dict[str,
 
 def product_seconds(run: Run, batch: tuple[jax.Array, ...], seconds: float) -> float:
     """Return the seconds of one Hessian-vector product as the solver makes them."""
-    hessian = basis.compiled_map(run.problem.loss, run.state.params, batch, run.settings.microbatch)
+    hessian = hessians.compiled_map(
+        run.problem.loss, run.state.params, batch, run.settings.microbatch
+    )
     flat, unravel = ravel_pytree(run.state.params)
     product = jax.jit(lambda hessian, vector: ravel_pytree(hessian(unravel(vector)))[0])
-    vector = basis.unit(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))
+    vector = unit(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))
     return repeat(lambda: product(hessian, vector), seconds)
 
 
@@ -221,7 +224,7 @@ def measure_convolution(kit: Kit, store: Store) -> None:
             store(f"{name}_gradient_seconds", taken)
             store(f"{name}_product_seconds", product_seconds(run, batch, kit.sizes.seconds))
             vector = jax.tree.map(jnp.ones_like, run.state.params)
-            hessian = basis.compiled_map(run.problem.loss, run.state.params, batch, None)
+            hessian = hessians.compiled_map(run.problem.loss, run.state.params, batch, None)
             products[name] = ravel_pytree((gradient(run.state.params, *batch), hessian(vector)))[0]
             store(f"{name}_step_seconds", repeat(lambda run=run: step(run), kit.sizes.seconds))
     native, shifted = (np.asarray(products[name], np.float64) for name in ("native", "shifted"))

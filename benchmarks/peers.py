@@ -20,7 +20,7 @@ from scipy.sparse.linalg import eigsh, lobpcg
 
 from benchmarks.problems import PAIRS, CountedProducts, Point
 from samedge.curvature.eigenpairs import Eigenpairs, top_eigenpairs
-from samedge.curvature.krylov.basis import compiled_map
+from samedge.curvature.krylov.hessian import compiled_map
 from samedge.curvature.products import hessian_operator
 
 LOBPCG_STEPS = 100  # at most

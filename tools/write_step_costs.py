@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 from samedge.analysis.quantities import largest_over_edge, negative_curvature_ratio
 from samedge.base.errors import run_script
 from samedge.config.settings import RunSettings
-from samedge.curvature.krylov.basis import compiled_map
+from samedge.curvature.krylov.hessian import compiled_map
 from samedge.data.file import read_data
 from samedge.machine.device import prepare_jax
 from samedge.records import files

@@ -13,7 +13,7 @@ import pytest
 
 from samedge.base.errors import Interrupted
 from samedge.curvature import density
-from samedge.curvature.krylov import basis
+from samedge.curvature.krylov import solver
 from samedge.machine.signals import raise_if_signalled
 from samedge.tasks.problems import Problem
 from samedge.training import checkpoints, measuring
@@ -306,8 +306,8 @@ def test_times_before_the_checkpoint_count(problem, tmp_path, lines):
 # A piece of a job's long work: the function that computes it, and what calls it once for each.
 PIECES = {
     "check": (measuring, "measure_gradients"),
-    "product": (basis, "append"),
-    "density": (density, "_extended"),
+    "product": (solver, "product"),
+    "density": (density, "product"),
     "steps": (training, "take_steps"),
     "test": (sys.modules[__name__], "measured"),
 }

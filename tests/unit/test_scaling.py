@@ -308,20 +308,37 @@ def test_a_run_at_any_scale(exponent):
         assert check["eigenvalue_converged"].all()
 
 
+@pytest.mark.parametrize("number", [0.0, 1e-20, 3.0, 1e20])
+def test_the_norm_of_one_number_is_its_magnitude(number):
+    """Compiled too: XLA would square the factor that keeps a square within the range."""
+    found = jax.jit(scaling.norm)(jnp.full(1, -number, jnp.float32))
+    assert float(found) == pytest.approx(number, rel=1e-6)
+
+
+def sequence_of(diagonal, couplings):
+    sequence = certificate.Sequence(SIZE)
+    beside = np.diag(couplings[:-1], 1)
+    sequence.take(np.diag(diagonal) + beside + beside.T, couplings[-1])
+    return sequence
+
+
 @pytest.mark.parametrize("exponent", [-1000, -100, 0, 100, 1000])
 def test_a_certificate_has_no_unit(exponent):
     random = np.random.default_rng(0)
     diagonal, couplings = random.uniform(-0.5, 0.5, 10), random.uniform(0.1, 0.5, 10)
-    scaled = (np.ldexp(x, exponent) for x in (diagonal, couplings, 1.1))
-    plain = certificate.miss_probability(diagonal, couplings, 1.1, SIZE)
-    assert certificate.miss_probability(*scaled, SIZE) == plain < 1
+    plain = sequence_of(diagonal, couplings)
+    scaled = sequence_of(np.ldexp(diagonal, exponent), np.ldexp(couplings, exponent))
+    chance = plain.miss_probability(1.1)
+    assert scaled.miss_probability(np.ldexp(1.1, exponent)) == chance < 1
+    scaled.multiply(-exponent)
+    assert scaled.miss_probability(1.1) == chance
 
 
 def test_a_certificate_of_nothing_known_is_none():
-    unknown = np.array([0.1, np.nan]), np.array([0.1, 0.1])
-    assert certificate.miss_probability(*unknown, 1.0, SIZE) == 1
+    sequence = sequence_of(np.array([0.1, 0.2]), np.array([0.1, np.nan]))
+    assert sequence.miss_probability(1.0) == 1
     tiny = np.full(60, 1e-9)
-    assert 0 <= certificate.miss_probability(tiny, tiny, 1.0, SIZE) < 1e-30
+    assert 0 <= sequence_of(tiny, tiny).miss_probability(1.0) < 1e-30
 
 
 @pytest.mark.parametrize("exponent", [-400, -200, 0, 200, 400])

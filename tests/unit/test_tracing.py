@@ -8,7 +8,7 @@ import pytest
 from samedge.curvature import tracing
 from samedge.curvature.density import spectral_density
 from samedge.curvature.eigenpairs import top_eigenpairs
-from samedge.curvature.krylov import basis
+from samedge.curvature.krylov import hessian
 from samedge.updates.rule import sam_gradient
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -140,17 +140,17 @@ def test_what_has_not_changed_is_not_compiled_again():
         return number * energy(point, jax.nn.relu(drawn + 1) * array * curvature)
 
     largest(loss)
-    programs = basis.compiled_map._cache_size(), basis.append._cache_size()
+    programs = hessian.compiled_map._cache_size(), hessian.product._cache_size()
     for _ in range(2):
         largest(loss)
     set_global("array", jnp.ones(5, jnp.float32))  # another object with the same values
     largest(loss)
-    assert (basis.compiled_map._cache_size(), basis.append._cache_size()) == programs
+    assert (hessian.compiled_map._cache_size(), hessian.product._cache_size()) == programs
     set_global("number", 3.0)
     largest(loss)
     set_global("number", 1.0)  # back to a program that is there
     largest(loss)
-    assert basis.compiled_map._cache_size() == programs[0] + 1
+    assert hessian.compiled_map._cache_size() == programs[0] + 1
 
 
 def test_a_pure_loss_is_not_traced_again():

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from samedge.curvature import arguments
-from samedge.curvature.krylov import basis
+from samedge.curvature.krylov.hessian import Hessian, flat_shape, product
 from samedge.curvature.krylov.quadrature import Estimate, moment
+from samedge.curvature.krylov.rows import Rows, outside, without_neighbours
 from samedge.curvature.products import Loss, explained_derivatives
-from samedge.curvature.scaling import OperatorScale, norm, unit
+from samedge.curvature.scaling import OperatorScale
 
 ACCURACY = 1e-3  # of the largest node, to which a Hessian near the smallest number must be known
 
@@ -51,14 +51,11 @@ class SpectralDensity(NamedTuple):
 
 
 class _Chain(NamedTuple):
-    """A Lanczos recurrence in progress."""
+    """A Lanczos recurrence, of m products."""
 
-    vectors: jax.Array  # (steps, n), filled up to ``multiplied`` + 1
-    diagonal: jax.Array  # (steps,)
-    couplings: jax.Array  # (steps,), of each vector with the next
-    multiplied: jax.Array  # vectors multiplied so far
-    scale: jax.Array  # the norm of the longest product so far
-    invariant: jax.Array  # whether the vectors span an invariant space
+    diagonal: np.ndarray  # (m,)
+    couplings: np.ndarray  # (m,), of each vector with the next
+    scale: float  # the norm of the longest product
 
 
 @explained_derivatives()
@@ -113,25 +110,22 @@ def spectral_density(
     arguments.require_key(key)
     arguments.require_whole("probes", probes, 1)
     arguments.require_whole("steps", steps, 1)
-    flat = basis.flat_shape(params)
+    flat = flat_shape(params)
     size, length = flat.size, min(steps, flat.size)
     nodes, weights = np.full((2, probes, steps), np.nan)
-    hessian = basis.Hessian(loss, params, tuple(data), microbatch, pure)
+    hessian = Hessian(loss, params, tuple(data), microbatch, pure)
     scale = OperatorScale(flat.dtype)
     spent, largest = 0, 0.0
     for probe, probe_key in enumerate(jax.random.split(key, probes)):
         tridiagonalise = partial(_tridiagonalise, params, length, probe_key, pause)
         chain = tridiagonalise(hessian.times(scale.factors))
-        while scale.changed_by(float(chain.scale)):
+        while scale.changed_by(chain.scale):
             chain = tridiagonalise(hessian.times(scale.factors))
-        if not np.isfinite(float(chain.scale)):
+        if not np.isfinite(chain.scale):
             raise FloatingPointError("a Hessian-vector product is not finite")
-        found = int(chain.multiplied)
+        found = len(chain.diagonal)
         spent += found
-        multiples, weights[probe, :found] = _gauss_rule(
-            np.asarray(chain.diagonal, np.float64)[:found],
-            np.asarray(chain.couplings, np.float64)[: found - 1],
-        )
+        multiples, weights[probe, :found] = _gauss_rule(chain.diagonal, chain.couplings[:-1])
         nodes[probe, :found] = scale.original(multiples)
         largest = max(largest, float(np.abs(nodes[probe, :found]).max()))
     if not hessian.is_held(largest, ACCURACY, scale.factors):
@@ -156,74 +150,32 @@ def _tridiagonalise(
 ) -> _Chain:
     """Run Lanczos from a random unit vector until it has taken all steps or is invariant.
 
-    ``hessian`` maps pytrees like ``params``. Every step is a dispatch of its own, since a signal
-    is only seen between them. It ends at a product that is not finite. The vectors of the chain
-    that is returned are left out: they are the memory it took.
+    ``hessian`` maps pytrees like ``params``. It ends at a product that is not finite.
     """
-    chain = _started(params, steps, key)
-    while (
-        int(chain.multiplied) < steps
-        and not bool(chain.invariant)
-        and np.isfinite(float(chain.scale))
-    ):
-        pause()
-        chain = _extended(hessian, params, chain, chain.multiplied + 1)
-    return chain._replace(vectors=chain.scale)
-
-
-@partial(jax.jit, static_argnames="steps")
-def _started(params: Any, steps: int, key: jax.Array) -> _Chain:
-    """Return a chain of a random unit vector shaped like ``params``, with room for all steps."""
-    flat, _ = ravel_pytree(params)
-    probe = jax.random.normal(key, flat.shape, flat.dtype)
-    return _Chain(
-        vectors=jnp.zeros((steps, flat.size), flat.dtype).at[0].set(unit(probe)),
-        diagonal=jnp.zeros(steps, flat.dtype),
-        couplings=jnp.zeros(steps, flat.dtype),
-        multiplied=jnp.int32(0),
-        scale=jnp.zeros((), flat.dtype),
-        invariant=jnp.bool_(False),
+    flat = flat_shape(params)
+    vectors = Rows(steps, flat)
+    vector, _, _ = outside(
+        vectors.blocks, np.int32(0), jax.random.normal(key, (flat.size,), flat.dtype)
     )
-
-
-@partial(jax.jit, donate_argnames="chain")
-def _extended(hessian: Any, params: Any, chain: _Chain, until: jax.Array) -> _Chain:
-    """Take Lanczos steps until so many products are made, or the vectors span what is invariant.
-
-    ``hessian`` maps pytrees like ``params``.
-    """
-    flat, unravel = ravel_pytree(params)
-
-    def unfinished(chain: _Chain) -> jax.Array:
-        return (chain.multiplied < until) & ~chain.invariant & jnp.isfinite(chain.scale)
-
-    def step(chain: _Chain) -> _Chain:
-        number = chain.multiplied
-        vector = chain.vectors[number]
-        product, _ = ravel_pytree(hessian(unravel(vector)))
-        scale = jnp.maximum(chain.scale, norm(product))
-        value = vector @ product
-        before = jnp.maximum(number - 1, 0)
-        coupling = jnp.where(number > 0, chain.couplings[before], 0)
-        rest = product - value * vector - coupling * chain.vectors[before]
-        following, length = _outside(chain.vectors, rest)
-        return _Chain(
-            # Past the last row the index is clamped, and the vector overwritten no longer needed.
-            vectors=jax.lax.dynamic_update_index_in_dim(
-                chain.vectors, following, number + 1, axis=0
-            ),
-            diagonal=chain.diagonal.at[number].set(value),
-            couplings=chain.couplings.at[number].set(length),
-            multiplied=number + 1,
-            scale=scale,
-            # What is left of products within the span of the vectors is rounding.
-            invariant=~(length > 4 * jnp.finfo(flat.dtype).eps * scale),
+    chain = _Chain(np.zeros(0), np.zeros(0), 0.0)
+    # What is left of products within the span of the vectors is rounding.
+    rounding = 4 * float(jnp.finfo(flat.dtype).eps)
+    before, coupling = vector, 0.0
+    for number in range(steps):
+        pause()
+        vectors.put(number, vector)
+        made, value = without_neighbours(product(hessian, params, vector), vector, before, coupling)
+        before = vector
+        vector, coupling, column = outside(vectors.blocks, np.int32(number + 1), made)
+        parts = np.append(np.asarray(column, np.float64), float(coupling))
+        parts[number] += float(value)
+        if number:
+            parts[number - 1] += chain.couplings[-1]
+        chain = _Chain(
+            np.append(chain.diagonal, parts[number]),
+            np.append(chain.couplings, parts[-1]),
+            float(np.maximum(chain.scale, np.hypot.reduce(parts))),
         )
-
-    return jax.lax.while_loop(unfinished, step, chain)
-
-
-def _outside(vectors: jax.Array, rest: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the part of ``rest`` outside the span of the rows, normalised, and its norm."""
-    following, share = basis.orthogonal(vectors, unit(rest))
-    return following, share * norm(rest)
+        if not parts[-1] > rounding * chain.scale or not np.isfinite(chain.scale):
+            break
+    return chain

@@ -11,7 +11,7 @@ import numpy as np
 
 from samedge.curvature import arguments
 from samedge.curvature.density import spectral_density
-from samedge.curvature.krylov import basis
+from samedge.curvature.krylov.hessian import Hessian, flat_shape, trees
 from samedge.curvature.krylov.solver import RitzPairs, Solver
 from samedge.curvature.limits import least_vectors
 from samedge.curvature.products import Loss, explained_derivatives, hessian_vector_product
@@ -23,6 +23,9 @@ __all__ = [
     "spectral_density",
     "top_eigenpairs",
 ]
+
+
+ENDS = 0.05  # share of the operator norm to which ends are known unless told otherwise
 
 
 class Eigenpairs(NamedTuple):
@@ -40,16 +43,19 @@ class Eigenpairs(NamedTuple):
         Hessian-vector products spent.
     converged
         ``(k,)`` bool, whether each residual is within tolerance times the operator norm; False
-        for all if the cap on products cut the measurement short, or if the Hessian is so small
+        for all if the cap on products cut their measurement short, or if the Hessian is so small
         that what its type takes for zero may count.
     largest, smallest
-        The algebraic ends of the spectrum, as far as they were asked for.
+        The algebraic ends of the spectrum as found: the outermost Ritz values, from inside.
+    largest_bound, smallest_bound
+        What no eigenvalue lies above, or below, but with the probability ``overlook``, each. NaN
+        where ``overlook`` is 1 or the cap on products was reached before.
     overlooked
         Bound on the probability that a further eigenvalue exceeds the wanted ones in magnitude,
         by more than the tolerance and the residuals.
     ritz_values, ritz_vectors
         ``(p,)`` and ``(m, n)``, what a warm start of the next measurement takes over: the Ritz
-        pairs of largest magnitude, and both ends. Rows from p on are zero, so that what is
+        pairs of largest magnitude. Rows from p on are zero, so that what is
         compiled for one measurement serves every other.
     """
 
@@ -60,6 +66,8 @@ class Eigenpairs(NamedTuple):
     converged: np.ndarray
     largest: float
     smallest: float
+    largest_bound: float
+    smallest_bound: float
     overlooked: float
     ritz_values: np.ndarray
     ritz_vectors: jax.Array
@@ -79,7 +87,7 @@ def top_eigenpairs(
     overlook: float = 1e-3,
     microbatch: int | None = None,
     start: Eigenpairs | RitzPairs | None = None,
-    ends: bool = True,
+    ends: float | bool = ENDS,
     pure: bool = False,
     pause: Callable[[], None] = lambda: None,
 ) -> Eigenpairs:
@@ -104,15 +112,14 @@ def top_eigenpairs(
     k
         Number of eigenpairs.
     tolerance
-        Residual over operator norm that each pair, and both ends of the spectrum, must reach;
-        above 0 and below 1.
+        Residual over operator norm that each pair must reach; above 0 and below 1.
     key
         PRNG key of the random vectors.
     max_products
         Cap on Hessian-vector products; pairs unconverged there are returned as such.
     max_vectors
-        Basis vectors kept at a time, at least ``2 k + 18``. Memory is ``3.5 max_vectors * n``
-        numbers at most, whatever the difficulty.
+        Basis vectors kept at a time, at least ``k + 5``. Memory is ``2 max_vectors + 2 k + 50``
+        vectors of n numbers at most, whatever the difficulty; fewer vectors cost more products.
     overlook
         Probability with which a further eigenvalue may exceed the wanted ones unseen, see
         ``overlooked`` of :class:`Eigenpairs`. At 1 the residuals alone decide, which saves
@@ -125,7 +132,9 @@ def top_eigenpairs(
         An earlier measurement of the same k, near these parameters, to start from, or no more than
         its Ritz pairs. The outcome is held to the same tolerance and challenge as without.
     ends
-        Whether both ends of the spectrum must converge too; they are reported either way.
+        Share of the operator norm to which both ends of the spectrum must be known too: found and
+        bounded that closely, or, where ``overlook`` is 1, found with a residual that small. True
+        is 0.05; False asks for none, and what is found and bounded by then is reported.
     pure
         Whether it is certain that the loss reads nothing that changes beside its arguments, so
         that it need not be traced to see; that saves some 10 to 100 ms.
@@ -136,7 +145,7 @@ def top_eigenpairs(
     ------
     TypeError, ValueError
         For arguments that are not as described, each with what is wrong where; among them fewer
-        parameters than eigenpairs, ``max_products < 2 k``, ``max_vectors < 2 k + 18``, and a
+        parameters than eigenpairs, ``max_products < 2 k``, ``max_vectors < k + 5``, and a
         ``start`` of another number of parameters.
     FloatingPointError
         If a Hessian-vector product is not finite.
@@ -148,7 +157,9 @@ def top_eigenpairs(
     arguments.require_whole("max_products", max_products, 1)
     arguments.require_whole("max_vectors", max_vectors, 1)
     arguments.require_number("tolerance", tolerance, lambda x: 0 < x < 1, "above 0 and below 1")
-    flat = basis.flat_shape(params)
+    if not isinstance(ends, bool):
+        arguments.require_number("ends", ends, lambda x: 0 < x < 1, "above 0 and below 1")
+    flat = flat_shape(params)
     if flat.size < k:
         raise ValueError(f"{k} eigenpairs of a Hessian of {flat.size} parameters do not exist")
     if max_products < 2 * k:
@@ -160,29 +171,32 @@ def top_eigenpairs(
         raise ValueError(f"overlook is a probability above 0, and {overlook:g} is not")
     if start is not None:
         _require_start(start, flat)
-    hessian = basis.Hessian(loss, params, tuple(data), microbatch, pure)
+    hessian = Hessian(loss, params, tuple(data), microbatch, pure)
     solver = Solver(hessian, params, k, tolerance, overlook, max_products, max_vectors, key, pause)
-    solver.begin(start, ends)
-    solver.follow(ends=False)
+    solver.begin(start)
+    solver.follow()
     while not solver.exhausted and solver.overlooked > overlook:
         solver.challenge()
-        solver.follow(ends=False)
-    if ends:
-        solver.follow(ends=True)
-    wanted = solver.wanted(ends=False)
-    residuals = np.array([solver.residual(pair)[1] for pair in wanted])
+        solver.follow()
+    complete = not solver.exhausted
+    if ends and complete:
+        solver.bound_ends(ENDS if ends is True else ends)
+    smallest, largest = solver.ends()
+    smallest_bound, largest_bound = solver.bounds()
+    residuals = solver.residual_norms(solver.wanted)
     ritz_values, ritz_vectors = solver.kept()
     original = solver.scale.original
-    norm = float(original(np.abs(solver.values).max()))
-    held = hessian.is_held(norm, tolerance, solver.scale.factors)
+    held = hessian.is_held(float(original(solver.norm)), tolerance, solver.scale.factors)
     return Eigenpairs(
-        values=original(solver.values[wanted]),
-        vectors=basis.trees(params, ritz_vectors[:k]),
+        values=original(solver.values[solver.wanted]),
+        vectors=trees(params, ritz_vectors[:k]),
         residuals=original(residuals),
         hvp_count=solver.spent,
-        converged=(residuals <= solver.margin) & (not solver.exhausted) & held,
-        largest=float(original(solver.values[-1])),
-        smallest=float(original(solver.values[0])),
+        converged=(residuals <= solver.margin) & complete & held,
+        largest=float(original(largest)),
+        smallest=float(original(smallest)),
+        largest_bound=float(original(largest_bound)),
+        smallest_bound=float(original(smallest_bound)),
         overlooked=solver.overlooked,
         ritz_values=original(ritz_values),
         ritz_vectors=ritz_vectors,

@@ -2,5 +2,5 @@
 
 
 def least_vectors(eigenvalues: int) -> int:
-    """Return the smallest ``max_vectors``: twice the wanted pairs and ends, and 16 to explore."""
-    return 2 * eigenvalues + 2 + 16
+    """Return the smallest ``max_vectors``: the wanted pairs, two of reserve, and three to grow."""
+    return eigenvalues + 5

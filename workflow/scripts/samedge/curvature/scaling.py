@@ -31,7 +31,7 @@ def scaled_norm(tree: Any) -> Norm:
     up = 2.0 ** (5 * int(info.maxexp) // 8)
     plain = sum(jnp.sum(jnp.square(leaf)) for leaf in leaves)
     raised, lowered = (
-        sum(jnp.sum(jnp.square(leaf * factor)) for leaf in leaves) for factor in (up, 1 / up)
+        sum(jnp.sum(jnp.square(_times(leaf, factor))) for leaf in leaves) for factor in (up, 1 / up)
     )
     # Below this bound squares that vanish may count; the bound raised is far from overflowing.
     small = plain < 2.0 ** (-15 * int(info.maxexp) // 32)
@@ -39,6 +39,15 @@ def scaled_norm(tree: Any) -> Norm:
     total = jnp.where(small, raised, jnp.where(large, lowered, plain))
     factor = jnp.where(small, up, jnp.where(large, 1 / up, 1.0)).astype(total.dtype)
     return Norm(jnp.sqrt(total), factor)
+
+
+def _times(leaf: jax.Array, factor: float) -> jax.Array:
+    """Return a leaf times a factor whose own square may be infinite.
+
+    Where there is no sum of several squares, XLA would take the factor out of the only one.
+    """
+    product = leaf * factor
+    return jax.lax.optimization_barrier(product) if leaf.size == 1 else product
 
 
 def norm(tree: Any) -> jax.Array:
@@ -68,6 +77,8 @@ class OperatorScale:
     ----------
     exponent
         Of the power, even; 0 as long as products are near enough to 1.
+    settled
+        Whether a product has decided it; only one that is not finite changes it from then on.
     """
 
     def __init__(self, dtype: np.dtype) -> None:
@@ -75,7 +86,7 @@ class OperatorScale:
         self.most = int(jnp.finfo(dtype).maxexp)
         self.exponent = 0
         self._tried = {0}
-        self._settled = False
+        self.settled = False
 
     @property
     def factors(self) -> Factors | None:
@@ -99,7 +110,7 @@ class OperatorScale:
         """Begin where products of a norm that was found earlier (0 if unknown) are near 1."""
         if np.isfinite(size) and size > 0:
             self.changed_by(size)
-            self._tried, self._settled = {self.exponent}, False
+            self._tried, self.settled = {self.exponent}, False
 
     def changed_by(self, size: float) -> bool:
         """Take the norm of a product with a unit vector; tell whether it must be made again.
@@ -109,7 +120,7 @@ class OperatorScale:
         """
         if not np.isfinite(size):
             wanted = max(self.exponent - self.most // 2, -self.most // 2)
-        elif self._settled:
+        elif self.settled:
             return False
         elif size == 0:
             wanted = self.most
@@ -118,7 +129,7 @@ class OperatorScale:
             wanted = self.exponent - power if abs(power) > self.most // 4 else self.exponent
         wanted = int(np.clip(wanted, -self.most, 1.5 * self.most)) // 2 * 2
         if wanted in self._tried:
-            self._settled |= bool(np.isfinite(size) and size > 0)
+            self.settled |= bool(np.isfinite(size) and size > 0)
             return False
         self._tried.add(wanted)
         self.exponent = wanted

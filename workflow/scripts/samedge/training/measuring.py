@@ -69,8 +69,11 @@ def eigenpairs_at(
     batch: Batch,
     key: jax.Array,
     start: RitzPairs | None = None,
+    ends: bool = True,
 ) -> Eigenpairs:
     """Return the top of the Hessian's spectrum as ``settings.curvature`` asks for it.
+
+    With ``ends``, both ends of the spectrum too.
 
     Raises
     ------
@@ -92,6 +95,7 @@ def eigenpairs_at(
         overlook=curvature.overlook,
         microbatch=settings.microbatch,
         start=start,
+        ends=ends,
         pure=True,
         pause=raise_if_signalled,
     )
