@@ -14,6 +14,8 @@ from collections.abc import Sequence
 PARTS = (
     "traps",
     "curvature",
+    "checks",
+    "vectors",
     "training",
     "scaling",
     "startup",

@@ -5,6 +5,9 @@
 Each is the Hessian of a quadratic with planted eigenvalues. Half of them start from an earlier
 measurement, of a Hessian in which one of the leading eigenvalues was still zero: what it found
 is orthogonal to the direction that has since become one of the largest, or the largest of all.
+
+Then random spectra with a lone eigenvalue planted beyond each end of the bulk, to count how often
+the bounds of the ends are crossed.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from samedge.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 SIZE = 300
 K = 3
 TOLERANCE = 1e-3
+OVERLOOKS = (1e-3, 1e-1)  # at which the bounds of ends are tried
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,51 @@ def _float32(rotation: np.ndarray, eigenvalues: np.ndarray) -> np.ndarray:
     return np.asarray((matrix + matrix.T) / 2, np.float32)
 
 
+@dataclass(frozen=True)
+class PlantedEnds:
+    """Whether the bounds of a measurement hold for a spectrum whose ends were planted.
+
+    Attributes
+    ----------
+    crossed
+        Of the lower and the upper bound, whether an end lies beyond it, and not by rounding.
+    open
+        The distances of both bounds from the values found, as shares of the operator norm.
+    """
+
+    crossed: tuple[bool, bool]
+    open: tuple[float, float]
+
+
+def plant_ends(seed: int, overlook: float, **options: Any) -> PlantedEnds:
+    """Measure a random spectrum: a top of three, a bulk, and a lone eigenvalue beyond each end.
+
+    The lone ones lie at random distances from the bulk, up to half of the operator norm, where a
+    random vector may have next to nothing of them.
+    """
+    random = np.random.default_rng(seed)
+    low, high = np.sort(random.uniform(-0.4, 0.4, 2))
+    ends = low - random.uniform(0, 0.5), high + random.uniform(0, 0.5)
+    top = random.uniform(0.92, 1, 3) * random.choice([-1, 1], 3)
+    bulk = random.uniform(low, high, SIZE - len(top) - len(ends))
+    rotation = np.linalg.qr(random.normal(size=(SIZE, SIZE)))[0]
+    matrix = _float32(rotation, np.concatenate([top, ends, bulk]))
+    found = solve(matrix, seed, overlook=overlook, **options)
+    truth = np.linalg.eigvalsh(matrix.astype(np.float64))
+    norm = np.abs(truth).max()
+    rounding = 1e-5 * norm
+    return PlantedEnds(
+        (
+            bool(truth[0] < found.smallest_bound - rounding),
+            bool(truth[-1] > found.largest_bound + rounding),
+        ),
+        (
+            float(found.smallest - found.smallest_bound) / norm,
+            float(found.largest_bound - found.largest) / norm,
+        ),
+    )
+
+
 def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Lay out the results as text."""
     lines = [
@@ -142,6 +191,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run every trap with several seeds, print and store how often the solver was fooled."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20, help="matrices and starts of each trap")
+    parser.add_argument("--ends", type=int, default=1000, help="spectra with planted ends")
     arguments = parser.parse_args(argv)
     jax.config.update("jax_default_matmul_precision", "highest")
     rows: dict[str, Any] = {}
@@ -153,8 +203,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             "seeds": len(outcomes),
             "products": float(np.median([outcome.products for outcome in outcomes])),
         }
-    print(report(rows))
-    merge_results(RESULTS / "traps.json", {"traps": rows, "machine": machine(["jax", "numpy"])})
+    print(report(rows), flush=True)
+    ends = {}
+    for overlook in OVERLOOKS:
+        found = [plant_ends(seed, overlook) for seed in range(arguments.ends)]
+        ends[f"{overlook:g}"] = {
+            "spectra": len(found),
+            "crossed": np.sum([planted.crossed for planted in found], axis=0).tolist(),
+            "open": np.max([planted.open for planted in found], axis=0).tolist(),
+        }
+        print(f"overlook {overlook:g}: {ends[f'{overlook:g}']}", flush=True)
+    entries = {"traps": rows, "ends": ends, "machine": machine(["jax", "numpy"])}
+    merge_results(RESULTS / "traps.json", entries)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samedge.curvature import eigenpairs
+from samedge.curvature.krylov import rows, solver
 from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.tasks.loss import LOSSES
 from samedge.tasks.model import MODELS
@@ -139,6 +140,30 @@ def test_fewer_parameters_than_the_first_basis():
         )
 
 
+def test_a_basis_stays_orthonormal_however_long_it_grows(monkeypatch):
+    """Errors of a pass of Gram-Schmidt would grow from step to step if nothing kept them down."""
+    matrix = with_spectrum(np.linspace(0.0, 1.0, SIZE))
+    solvers = []
+
+    class Kept(solver.Solver):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            solvers.append(self)
+
+    monkeypatch.setattr(eigenpairs, "Solver", Kept)
+    top = solve(matrix, max_vectors=120, ends=False)
+    [kept] = solvers
+    assert kept.filled > 40
+    vectors, products = (
+        np.concatenate([np.asarray(block, np.float64) for block in kind.blocks])[: kept.filled]
+        for kind in (kept.vectors, kept.products)
+    )
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(kept.filled), atol=2e-6)
+    np.testing.assert_allclose(products, vectors @ matrix, atol=2e-6)
+    np.testing.assert_allclose(vectors @ products.T, kept.projection, atol=5e-6)
+    assert top.converged.all()
+
+
 def test_not_finite_is_an_error():
     matrix = np.full((SIZE, SIZE), np.nan, np.float32)
     with pytest.raises(FloatingPointError, match="not finite"):
@@ -188,3 +213,27 @@ def test_microbatches_give_the_same_gradient(network):
     pieces = jax.jit(mean_over_microbatches, static_argnums=(0, 2))(gradient, data, 2)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(pieces), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_rows_are_combined_in_pieces_as_they_are_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(11, 103)).astype(np.float32)
+    coefficients = rng.normal(size=(9, 5))
+    values = rng.normal(size=5).astype(np.float32)
+    exact = coefficients.T @ numbers[:9]
+    for piece in (1000, 103, 20):
+        monkeypatch.setattr(rows, "PIECE", piece)
+        vectors, products = (
+            rows.Rows(11, jax.ShapeDtypeStruct((103,), np.float32)) for _ in range(2)
+        )
+        for place, row in enumerate(numbers):
+            vectors.put(place, jnp.asarray(row))
+            products.put(place, jnp.asarray(2 * row))
+        norms = rows.residual_norms(vectors, products, coefficients, values)
+        lengths = np.linalg.norm(exact, axis=1)
+        np.testing.assert_allclose(norms, np.abs(2 - values) * lengths, rtol=1e-5)
+        units = vectors.unit_combinations(coefficients)
+        np.testing.assert_allclose(units, exact / lengths[:, None], atol=1e-5)
+        vectors.rotate(coefficients)
+        found = np.concatenate([np.asarray(block) for block in vectors.blocks])
+        np.testing.assert_allclose(found[:5], exact, atol=1e-4)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.traps import SIZE, TOLERANCE, TRAPS, K, solve, spring
+from benchmarks.traps import SIZE, TOLERANCE, TRAPS, K, plant_ends, solve, spring
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -98,6 +98,53 @@ def test_no_more_is_overlooked_than_is_stated():
         missed[accepted] = sum(abs(abs(top.values[-1]) - 1) > TOLERANCE for top in found)
         assert missed[accepted] <= sum(top.overlooked for top in found)
     assert missed[1e-3] == 0 < missed[1.0]
+
+
+@pytest.mark.parametrize("options", [{}, {"max_vectors": 8}], ids=["default", "few vectors"])
+@pytest.mark.parametrize("overlook", [1e-3, 0.3])
+def test_no_end_lies_beyond_its_bound_more_often_than_is_stated(overlook, options):
+    count = 60
+    found = [plant_ends(seed, overlook, max_products=600, **options) for seed in range(count)]
+    crossed = np.sum([planted.crossed for planted in found], axis=0)
+    # Three standard deviations of a binomial distribution.
+    assert (crossed <= count * overlook + 3 * np.sqrt(count * overlook)).all()
+    assert np.max([planted.open for planted in found]) <= 0.05 + 1e-5
+
+
+def test_ends_are_known_as_closely_as_is_asked_for():
+    spectrum = np.concatenate([[1.0, 0.9, 0.8], np.linspace(-0.2, 0.3, SIZE - 3)])
+    matrix = np.diag(spectrum).astype(np.float32)
+    spent = []
+    for share in (0.2, 0.05, 0.01):
+        top = solve(matrix, 0, ends=share)
+        spent.append(top.hvp_count)
+        assert top.smallest_bound <= -0.2 <= top.smallest <= top.smallest_bound + share
+        assert top.largest <= 1 + 1e-6 <= top.largest_bound + 2e-6 <= top.largest + share
+    assert spent == sorted(set(spent))
+    without = solve(matrix, 0, ends=False)
+    assert without.hvp_count < spent[0]
+    assert without.smallest_bound <= -0.2
+    uncertified = solve(matrix, 0, overlook=1.0)
+    assert np.isnan([uncertified.smallest_bound, uncertified.largest_bound]).all()
+    assert uncertified.smallest == pytest.approx(-0.2, abs=0.05)
+
+
+@pytest.mark.parametrize("ends", [0, 1, -0.1, np.nan])
+def test_what_ends_are_known_to_is_a_share(ends):
+    with pytest.raises(ValueError, match=r"ends is .*, and has to be a number above 0 and below 1"):
+        solve(np.eye(SIZE, dtype=np.float32), 0, ends=ends)
+
+
+@pytest.mark.parametrize("vectors", [K + 5, 12, 40])
+def test_few_vectors_find_the_same_with_more_products(vectors):
+    spectrum = np.concatenate([[1.0, 0.995, 0.99], np.linspace(-0.3, 0.9, SIZE - 3)])
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(SIZE, SIZE)))[0]
+    matrix = ((rotation * spectrum) @ rotation.T).astype(np.float32)
+    top = solve(matrix, 0, max_vectors=vectors, max_products=2000)
+    assert top.converged.all() and top.overlooked <= 1e-3
+    np.testing.assert_allclose(top.values, spectrum[:3], atol=TOLERANCE)
+    assert top.smallest_bound <= -0.3 <= top.smallest + 1e-6
+    assert len(top.ritz_values) <= vectors
 
 
 def test_memory_is_bounded_by_the_setting():

@@ -89,6 +89,7 @@ def top_eigenpairs(
     start: Eigenpairs | RitzPairs | None = None,
     ends: float | bool = ENDS,
     pure: bool = False,
+    known: Callable[[Any], Any] | None = None,
     pause: Callable[[], None] = lambda: None,
 ) -> Eigenpairs:
     """Return the k eigenpairs of largest magnitude of the Hessian, certified by their residuals.
@@ -138,6 +139,9 @@ def top_eigenpairs(
     pure
         Whether it is certain that the loss reads nothing that changes beside its arguments, so
         that it need not be traced to see; that saves some 10 to 100 ms.
+    known
+        The Hessian as a map, where the caller has it from computing loss and gradient: see
+        :func:`samedge.curvature.products.linearized`.
     pause
         Called before every product; what it raises ends the measurement.
 
@@ -171,7 +175,7 @@ def top_eigenpairs(
         raise ValueError(f"overlook is a probability above 0, and {overlook:g} is not")
     if start is not None:
         _require_start(start, flat)
-    hessian = Hessian(loss, params, tuple(data), microbatch, pure)
+    hessian = Hessian(loss, params, tuple(data), microbatch, pure, known)
     solver = Solver(hessian, params, k, tolerance, overlook, max_products, max_vectors, key, pause)
     solver.begin(start)
     solver.follow()

@@ -70,7 +70,7 @@ def hessian_map(
 
     With ``factors`` it is the Hessian times all of them.
     """
-    if microbatch is None or microbatch == number_of_examples(data):
+    if _all_at_once(data, microbatch):
         linear = jax.linearize(_gradient(loss, data, factors), params)[1]
         return linear if factors is None else jax.tree_util.Partial(_scaled, linear, factors)
 
@@ -79,6 +79,31 @@ def hessian_map(
         return linear(vector) if factors is None else _scaled(linear, factors, vector)
 
     return jax.tree_util.Partial(product, params, data, factors)
+
+
+def linearized(
+    loss: Loss, params: Any, data: tuple[Any, ...], microbatch: int | None = None
+) -> tuple[jax.Array, Any, Callable[[Any], Any]]:
+    """Return the loss, its gradient, and the Hessian as :func:`hessian_map` gives it.
+
+    What is kept for the products is what the loss and the gradient were computed with.
+    """
+    if _all_at_once(data, microbatch):
+        value_and_grad = jax.value_and_grad(lambda point: arguments.scalar(loss(point, *data)))
+        (value, gradient), linear = jax.linearize(value_and_grad, params)
+        return value, gradient, jax.tree_util.Partial(_second, linear)
+    piecewise = partial(jax.value_and_grad(loss), params)
+    value, gradient = mean_over_microbatches(piecewise, data, microbatch)
+    return value, gradient, hessian_map(loss, params, data, microbatch)
+
+
+def _all_at_once(data: tuple[Any, ...], microbatch: int | None) -> bool:
+    return microbatch is None or microbatch == number_of_examples(data)
+
+
+def _second(linear: Callable[[Any], tuple[Any, Any]], vector: Any) -> Any:
+    """Return the derivative of the gradient, where that of the loss stands before it."""
+    return linear(vector)[1]
 
 
 def hessian_operator(

@@ -4,6 +4,7 @@ Somebody with a training loop of their own measures as a run does by calling :fu
 audit in float64 is made of its parts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,8 @@ Batch = tuple[jax.Array, ...]
 class Gradients:
     """The loss at a point, its gradient, and the gradient that the update rule steps along.
 
-    The norms are those of the two gradients, which are pytrees shaped like the parameters.
+    The norms are those of the two gradients, which are pytrees shaped like the parameters. The
+    Hessian is a map of such pytrees, from the pass that gave the loss.
     """
 
     loss: float
@@ -35,6 +37,7 @@ class Gradients:
     ascended: Any
     norm: float
     ascended_norm: float
+    hessian: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,9 @@ class Measurement:
 
 def gradients_at(spec: StepSpec, params: Any, rho: jax.Array, batch: Batch) -> Gradients:
     """Return the loss and both gradients at the parameters; ``rho`` is of the parameters' type."""
-    loss, gradient, ascended = measure_gradients(spec, params, rho, batch)
-    return Gradients(
-        float(loss), gradient, ascended, float(norm_of(gradient)), float(norm_of(ascended))
-    )
+    loss, gradient, ascended, hessian = measure_gradients(spec, params, rho, batch)
+    norms = float(norm_of(gradient)), float(norm_of(ascended))
+    return Gradients(float(loss), gradient, ascended, *norms, hessian)
 
 
 def eigenpairs_at(
@@ -70,10 +72,12 @@ def eigenpairs_at(
     key: jax.Array,
     start: RitzPairs | None = None,
     ends: bool = True,
+    known: Callable[[Any], Any] | None = None,
 ) -> Eigenpairs:
     """Return the top of the Hessian's spectrum as ``settings.curvature`` asks for it.
 
-    With ``ends``, both ends of the spectrum too.
+    With ``ends``, both ends of the spectrum too. ``known`` is the Hessian as a map, where there is
+    one already.
 
     Raises
     ------
@@ -97,6 +101,7 @@ def eigenpairs_at(
         start=start,
         ends=ends,
         pure=True,
+        known=known,
         pause=raise_if_signalled,
     )
 
@@ -140,7 +145,7 @@ def measure(
     # Programs may have been compiled for it, and more may be for what follows.
     raise_if_signalled()
     try:
-        top = eigenpairs_at(settings, spec.loss, params, batch, key, start)
+        top = eigenpairs_at(settings, spec.loss, params, batch, key, start, known=found.hessian)
     except FloatingPointError as error:
         raise FloatingPointError(NON_FINITE_PRODUCT) from error
     # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.

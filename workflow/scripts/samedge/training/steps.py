@@ -16,8 +16,9 @@ import optax
 
 from samedge.config.settings import RunSettings
 from samedge.curvature.microbatches import mean_over_microbatches
+from samedge.curvature.products import linearized
 from samedge.curvature.scaling import norm, scaled_norm
-from samedge.updates.rule import RULES, UpdateRule, gradients
+from samedge.updates.rule import RULES, UpdateRule, ascended, gradients
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,28 @@ class StepSpec:
         self, params: Any, rho: jax.Array, data: tuple[jax.Array, ...]
     ) -> tuple[jax.Array, Any, Any]:
         """Return the loss and both gradients at the parameters, on these examples."""
+        return gradients(self.rule, self._value_and_grad(data), params, rho, self.epsilon)
 
+    def gradients_and_hessian(
+        self, params: Any, rho: jax.Array, data: tuple[jax.Array, ...]
+    ) -> tuple[jax.Array, Any, Any, Any]:
+        """Return the loss, both gradients, and the Hessian as :func:`hessian_map` gives it.
+
+        The pass that gives loss and gradient is the one that products linearise.
+        """
+        loss, gradient, hessian = linearized(self.loss, params, data, self.microbatch)
+        value_and_grad = self._value_and_grad(data)
+        along = ascended(self.rule, value_and_grad, params, gradient, rho, self.epsilon)
+        return loss, gradient, along, hessian
+
+    def _value_and_grad(
+        self, data: tuple[jax.Array, ...]
+    ) -> Callable[[Any], tuple[jax.Array, Any]]:
         def value_and_grad(at: Any) -> tuple[jax.Array, Any]:
             piecewise = partial(jax.value_and_grad(self.loss), at)
             return mean_over_microbatches(piecewise, data, self.microbatch)
 
-        return gradients(self.rule, value_and_grad, params, rho, self.epsilon)
+        return value_and_grad
 
 
 @partial(jax.jit, static_argnames="spec", donate_argnames=("params", "state"))
@@ -138,9 +155,9 @@ def measure_gradients(
     params: Any,
     rho: jax.Array,
     batch: tuple[jax.Array, ...],
-) -> tuple[jax.Array, Any, Any]:
-    """Return the loss and both gradients at the parameters."""
-    return spec.gradients(params, rho, batch)
+) -> tuple[jax.Array, Any, Any, Any]:
+    """Return the loss, both gradients, and the Hessian as a map, at the parameters."""
+    return spec.gradients_and_hessian(params, rho, batch)
 
 
 @jax.jit

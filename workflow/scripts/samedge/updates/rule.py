@@ -51,12 +51,24 @@ def gradients(
     ``rho`` may be traced; at ``rho = 0`` the second gradient is the first and costs nothing.
     """
     loss, gradient = value_and_grad(params)
+    return loss, gradient, ascended(rule, value_and_grad, params, gradient, rho, epsilon)
 
-    def ascended() -> Any:
-        displaced = optax.apply_updates(params, rule.perturb(gradient, rho, epsilon))
-        return value_and_grad(displaced)[1]
 
-    return loss, gradient, jax.lax.cond(rho > 0, ascended, lambda: gradient)
+def ascended(
+    rule: UpdateRule,
+    value_and_grad: ValueAndGrad,
+    params: Any,
+    gradient: Any,
+    rho: jax.Array,
+    epsilon: float,
+) -> Any:
+    """Return the gradient that the rule steps along, from that at the parameters."""
+
+    def displaced() -> Any:
+        point = optax.apply_updates(params, rule.perturb(gradient, rho, epsilon))
+        return value_and_grad(point)[1]
+
+    return jax.lax.cond(rho > 0, displaced, lambda: gradient)
 
 
 def sam_gradient(

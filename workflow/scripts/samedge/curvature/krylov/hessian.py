@@ -22,18 +22,28 @@ class Hessian:
     """The Hessian of ``loss(params, *data)`` as compiled maps, see :func:`hessian_map`.
 
     They are compiled for what the loss computes now, with all values that it reads beside its
-    arguments; ``pure`` says that there are none, which saves tracing it.
+    arguments; ``pure`` says that there are none, which saves tracing it. ``known`` is the map
+    itself, where somebody has it already.
     """
 
     def __init__(
-        self, loss: Loss, params: Any, data: tuple[Any, ...], microbatch: int | None, pure: bool
+        self,
+        loss: Loss,
+        params: Any,
+        data: tuple[Any, ...],
+        microbatch: int | None,
+        pure: bool,
+        known: Any = None,
     ) -> None:
+        self._known = known
         loss = loss if pure else tracing.without_jit(loss)
         self._arguments = loss, params, data, microbatch
         self._reads = "" if pure else tracing.what_it_reads(loss, params, data)
 
     def times(self, factors: Factors | None) -> Any:
         """Return the map of the Hessian times the factors; None is 1."""
+        if factors is None and self._known is not None:
+            return self._known
         return compiled_map(*self._arguments, factors, self._reads)
 
     def is_held(self, norm: float, share: float, factors: Factors | None) -> bool:

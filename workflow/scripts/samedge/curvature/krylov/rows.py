@@ -4,6 +4,7 @@ A Gram-Schmidt pass is bound by how fast memory is read. What is done with a bas
 that are filled, each of them once; and a row is written without a copy of the others.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -51,15 +52,28 @@ class Rows:
         padded[: len(filled)] = filled
         return padded
 
-    def combinations(self, coefficients: np.ndarray) -> jax.Array:
-        """Return combinations ``(m, n)`` of the filled rows; coefficients are ``(filled, m)``."""
-        return _combinations(
-            self.blocks, np.int32(len(coefficients)), self.coefficients(coefficients)
-        )
-
     def unit_combinations(self, coefficients: np.ndarray) -> jax.Array:
-        """Return combinations of the filled rows as :meth:`combinations` does, each at norm 1."""
-        return _units(self.combinations(coefficients))
+        """Return combinations ``(m, n)`` of the filled rows, each at norm 1.
+
+        Coefficients are ``(filled, m)``.
+        """
+        filled, wide = np.int32(len(coefficients)), self.coefficients(coefficients)
+        if self.size <= PIECE:
+            return _units(_combinations(self.blocks, filled, wide))
+        found = jnp.zeros((coefficients.shape[1], self.size), self.dtype)
+        for start, _, width in self.pieces():
+            found = _combined(found, self.blocks, filled, wide, start, width)
+        return _units(found)
+
+    def pieces(self) -> Iterator[tuple[np.int32, np.int32, int]]:
+        """Yield where columns that are worked on together start, how many are done, and the width.
+
+        The last piece is as wide as the others, so that some of its columns are done already.
+        """
+        width = min(self.size, PIECE)
+        for first in range(0, self.size, width):
+            start = min(first, self.size - width)
+            yield np.int32(start), np.int32(first - start), width
 
     def row(self, row: int) -> jax.Array:
         """Return a row."""
@@ -70,12 +84,9 @@ class Rows:
         wide = np.zeros((self.capacity, -(-coefficients.shape[1] // BLOCK) * BLOCK), self.dtype)
         wide[: len(coefficients), : coefficients.shape[1]] = coefficients
         wide = wide[:, : self.capacity]
-        filled, width = np.int32(len(coefficients)), min(self.size, PIECE)
-        for first in range(0, self.size, width):
-            # The last piece is as wide as the others, and leaves what was combined before.
-            start = min(first, self.size - width)
-            done = np.int32(first - start)
-            self.blocks = _rotated(self.blocks, filled, wide, np.int32(start), done, width)
+        filled = np.int32(len(coefficients))
+        for start, done, width in self.pieces():
+            self.blocks = _rotated(self.blocks, filled, wide, start, done, width)
 
 
 @jax.jit
@@ -105,10 +116,11 @@ def outside(
         _, _, length, before = carry
         return (length < SHORTER * before) & (length > floor)
 
-    capacity = sum(map(len, blocks))
+    components = jnp.zeros(sum(map(len, blocks)), vector.dtype)
     one = jnp.ones((), vector.dtype)
-    first = (unit(vector), jnp.zeros(capacity, vector.dtype), one, one)
-    rest, components, length, _ = jax.lax.while_loop(shortened, one_pass, one_pass(first))
+    # The first pass is made whatever it leaves.
+    first = (unit(vector), components, one, one * jnp.inf)
+    rest, components, length, _ = jax.lax.while_loop(shortened, one_pass, first)
     kept = jnp.where(length > floor, length, 0)
     return jnp.where(kept > 0, rest / length, 0), kept * size, components * size
 
@@ -168,16 +180,19 @@ def residual(
     return rest, norm(rest)
 
 
-@jax.jit
 def residual_norms(
-    vectors: Blocks, products: Blocks, filled: np.int32, coefficients: jax.Array, values: jax.Array
-) -> jax.Array:
+    vectors: Rows, products: Rows, coefficients: np.ndarray, values: np.ndarray
+) -> np.ndarray:
     """Return the norms (m,) of residuals of Ritz vectors, see :func:`residual`.
 
-    ``coefficients`` are ``(capacity, m)``, zero but for the filled rows; ``values`` ``(m,)``.
+    ``coefficients`` of the filled rows are ``(filled, m)``, ``values`` ``(m,)``.
     """
-    rest = _combinations(products, filled, coefficients)
-    return jax.vmap(norm)(rest - values[:, None] * _combinations(vectors, filled, coefficients))
+    filled, wide = np.int32(len(coefficients)), vectors.coefficients(coefficients)
+    parts = [
+        _residual_norms(vectors.blocks, products.blocks, filled, wide, values, *piece)
+        for piece in vectors.pieces()
+    ]
+    return np.hypot.reduce(np.array(parts, np.float64), axis=0)
 
 
 @jax.jit
@@ -199,6 +214,40 @@ def _placed(block: jax.Array, place: np.int32, vector: jax.Array) -> jax.Array:
 @partial(jax.jit, donate_argnames="block")
 def _multiple(block: jax.Array, power: np.int32) -> jax.Array:
     return jnp.ldexp(block, power)
+
+
+@partial(jax.jit, static_argnames="width")
+def _residual_norms(
+    vectors: Blocks,
+    products: Blocks,
+    filled: np.int32,
+    coefficients: jax.Array,
+    values: jax.Array,
+    start: np.int32,
+    done: np.int32,
+    width: int,
+) -> jax.Array:
+    vectors, products = (
+        tuple(_columns(block, start, width) for block in blocks) for blocks in (vectors, products)
+    )
+    rest = _combinations(products, filled, coefficients)
+    rest -= values[:, None] * _combinations(vectors, filled, coefficients)
+    return jax.vmap(norm)(jnp.where(jnp.arange(width, dtype=jnp.int32) < done, 0, rest))
+
+
+@partial(jax.jit, donate_argnames="found", static_argnames="width")
+def _combined(
+    found: jax.Array,
+    blocks: Blocks,
+    filled: np.int32,
+    coefficients: jax.Array,
+    start: np.int32,
+    width: int,
+) -> jax.Array:
+    """Set ``width`` columns from ``start`` on to combinations of those of the rows."""
+    pieces = tuple(_columns(block, start, width) for block in blocks)
+    new = _combinations(pieces, filled, coefficients)
+    return jax.lax.dynamic_update_slice_in_dim(found, new, start, axis=1)
 
 
 @partial(jax.jit, donate_argnames="vectors")

@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from samedge.curvature.krylov import certificate, rows
@@ -238,14 +239,8 @@ class Solver:
             # As many at a time as are wanted, so that one program serves all.
             states, values = np.zeros((self.filled, self.k)), np.zeros(self.k, self.dtype)
             states[:, : len(some)], values[: len(some)] = self.states[:, some], self.values[some]
-            norms = rows.residual_norms(
-                self.vectors.blocks,
-                self.products.blocks,
-                np.int32(self.filled),
-                self.vectors.coefficients(states),
-                values,
-            )
-            self._norms |= zip(some, np.asarray(norms, np.float64).tolist(), strict=False)
+            norms = rows.residual_norms(self.vectors, self.products, states, values)
+            self._norms |= zip(some, norms.tolist(), strict=False)
         return np.array([self._norms[pair] for pair in pairs])
 
     def kept(self) -> tuple[np.ndarray, jax.Array]:
@@ -404,7 +399,8 @@ class Solver:
         """
         made = product(self.map, self.params, vector)
         self.products.put(place, made)
-        coupling = share if before is not None else 0.0
+        # Of one type whether it comes from the host or the device, so that one program serves both.
+        coupling = jnp.asarray(0.0 if before is None else share, self.dtype)
         made, value = rows.without_neighbours(
             made, vector, vector if before is None else before, coupling
         )
