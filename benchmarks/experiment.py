@@ -70,6 +70,7 @@ def account(results: Path, total: float) -> dict[str, Any]:
     working = sum(training_seconds(results, path) for path in (results / "runs").rglob("*.nc"))
     return {
         "total_seconds": total,
+        "products_per_check": products_per_check(results),
         "training_and_measuring_seconds": working,
         "share": working / total,
         "rules": rules,
@@ -90,6 +91,16 @@ def training_seconds(results: Path, run: Path) -> float:
     # that lacks variables of the first.
     with netCDF4.Dataset(run) as file:
         return float(np.nanmax(np.ma.filled(file["wall_time"][:], np.nan)))
+
+
+def products_per_check(results: Path) -> dict[str, float]:
+    """Return the Hessian-vector products of a check of each task, the mean over all its runs."""
+    found: dict[str, list[np.ndarray]] = {}
+    for path in sorted((results / "runs").rglob("*.nc")):
+        with netCDF4.Dataset(path) as file:
+            products = np.ma.filled(file["hessian_vector_products"][:], np.nan)
+        found.setdefault(path.parent.name, []).append(products.ravel())
+    return {task: float(np.nanmean(np.concatenate(taken))) for task, taken in found.items()}
 
 
 def copy_checkout(folder: Path, revision: str | None) -> None:
@@ -117,10 +128,12 @@ def report(name: str, entry: Mapping[str, Any]) -> str:
         (rule, f"{found['jobs']:.0f}", f"{found['seconds']:.1f}")
         for rule, found in entry["rules"].items()
     ]
+    counts = entry.get("products_per_check", {})
+    products = "".join(f"\nproducts a check, {task}: {n:.1f}" for task, n in counts.items())
     return (
         f"{measuring.table(rows)}\n{name}: {entry['total_seconds']:.0f} s in all, of which "
         f"{entry['training_and_measuring_seconds']:.0f} s training and measuring, a share of "
-        f"{entry['share']:.0%}"
+        f"{entry['share']:.0%}{products}"
     )
 
 

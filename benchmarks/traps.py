@@ -187,6 +187,27 @@ def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return table([["trap", "right", "converged but wrong", "products"], *lines])
 
 
+def report_ends(ends: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lay out how often planted ends lay beyond their bounds."""
+    head = [
+        "probability stated",
+        "spectra",
+        "beyond the lower",
+        "beyond the upper",
+        "farthest bound",
+    ]
+    lines = [
+        [
+            overlook,
+            str(found["spectra"]),
+            *map(str, found["crossed"]),
+            f"{max(found['open']):.3f}",
+        ]
+        for overlook, found in ends.items()
+    ]
+    return table([head, *lines])
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run every trap with several seeds, print and store how often the solver was fooled."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -212,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "crossed": np.sum([planted.crossed for planted in found], axis=0).tolist(),
             "open": np.max([planted.open for planted in found], axis=0).tolist(),
         }
-        print(f"overlook {overlook:g}: {ends[f'{overlook:g}']}", flush=True)
+    print(report_ends(ends))
     entries = {"traps": rows, "ends": ends, "machine": machine(["jax", "numpy"])}
     merge_results(RESULTS / "traps.json", entries)
 

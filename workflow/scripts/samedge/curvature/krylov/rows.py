@@ -42,6 +42,22 @@ class Rows:
         block = _placed(self.blocks[index], np.int32(place), vector)
         self.blocks = (*self.blocks[:index], block, *self.blocks[index + 1 :])
 
+    def put_product(
+        self,
+        row: int,
+        product: jax.Array,
+        vector: jax.Array,
+        before: jax.Array,
+        coupling: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Set a row to a product, and return what :func:`without_neighbours` makes of it."""
+        index, place = divmod(row, BLOCK)
+        block, rest, value = _placed_product(
+            self.blocks[index], np.int32(place), product, vector, before, coupling
+        )
+        self.blocks = (*self.blocks[:index], block, *self.blocks[index + 1 :])
+        return rest, value
+
     def multiply(self, power: int) -> None:
         """Multiply all rows by ``2**power``."""
         self.blocks = tuple(_multiple(block, np.int32(power)) for block in self.blocks)
@@ -209,6 +225,19 @@ def _firsts(blocks: Blocks) -> list[int]:
 @partial(jax.jit, donate_argnames="block")
 def _placed(block: jax.Array, place: np.int32, vector: jax.Array) -> jax.Array:
     return block.at[place].set(vector)
+
+
+@partial(jax.jit, donate_argnames="block")
+def _placed_product(
+    block: jax.Array,
+    place: np.int32,
+    product: jax.Array,
+    vector: jax.Array,
+    before: jax.Array,
+    coupling: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    block = block.at[place].set(product)
+    return block, *without_neighbours(product, vector, before, coupling)
 
 
 @partial(jax.jit, donate_argnames="block")

@@ -398,11 +398,10 @@ class Solver:
         ``before`` is the vector of the row before if ``vector`` is the rest of its product.
         """
         made = product(self.map, self.params, vector)
-        self.products.put(place, made)
         # Of one type whether it comes from the host or the device, so that one program serves both.
         coupling = jnp.asarray(0.0 if before is None else share, self.dtype)
-        made, value = rows.without_neighbours(
-            made, vector, vector if before is None else before, coupling
+        made, value = self.products.put_product(
+            place, made, vector, vector if before is None else before, coupling
         )
         rest, length, column = rows.outside(self.vectors.blocks, np.int32(place + 1), made)
         return rest, Step(share, column, length, value, coupling)
