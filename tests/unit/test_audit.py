@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 import synthetic
 from samedge.audit import float64, table
 from samedge.base.errors import Interrupted, UserError
-from samedge.curvature.krylov import solver
+from samedge.curvature.krylov import basis
 from samedge.machine.provenance import provenance
 from samedge.machine.signals import listening
 from samedge.records import files as records
@@ -141,7 +141,7 @@ def run_audit(run):
 
 @pytest.mark.parametrize("place", ["hessian", "products"])
 def test_a_signal_ends_an_audit_between_its_pieces(audited_run, double, monkeypatch, place):
-    module, name = {"hessian": (solver, "product"), "products": (float64, "_exact_product")}[place]
+    module, name = {"hessian": (basis, "product"), "products": (float64, "_exact_product")}[place]
     original, calls = getattr(module, name), []
 
     def interrupting(*arguments):

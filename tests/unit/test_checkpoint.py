@@ -13,7 +13,7 @@ import pytest
 
 from samedge.base.errors import Interrupted
 from samedge.curvature import density
-from samedge.curvature.krylov import solver
+from samedge.curvature.krylov import basis
 from samedge.machine.signals import raise_if_signalled
 from samedge.tasks.problems import Problem
 from samedge.training import checkpoints, measuring
@@ -306,7 +306,7 @@ def test_times_before_the_checkpoint_count(problem, tmp_path, lines):
 # A piece of a job's long work: the function that computes it, and what calls it once for each.
 PIECES = {
     "check": (measuring, "measure_gradients"),
-    "product": (solver, "product"),
+    "product": (basis, "product"),
     "density": (density, "product"),
     "steps": (training, "take_steps"),
     "test": (sys.modules[__name__], "measured"),

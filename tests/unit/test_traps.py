@@ -103,7 +103,7 @@ def test_no_more_is_overlooked_than_is_stated():
 @pytest.mark.parametrize("options", [{}, {"max_vectors": 8}], ids=["default", "few vectors"])
 @pytest.mark.parametrize("overlook", [1e-3, 0.3])
 def test_no_end_lies_beyond_its_bound_more_often_than_is_stated(overlook, options):
-    count = 60
+    count = 40
     found = [plant_ends(seed, overlook, max_products=600, **options) for seed in range(count)]
     crossed = np.sum([planted.crossed for planted in found], axis=0)
     # Three standard deviations of a binomial distribution.

@@ -187,15 +187,15 @@ def top_eigenpairs(
         solver.bound_ends(ENDS if ends is True else ends)
     smallest, largest = solver.ends()
     smallest_bound, largest_bound = solver.bounds()
-    residuals = solver.residual_norms(solver.wanted)
+    residuals = solver.basis.residual_norms(solver.wanted, k)
     ritz_values, ritz_vectors = solver.kept()
-    original = solver.scale.original
-    held = hessian.is_held(float(original(solver.norm)), tolerance, solver.scale.factors)
+    basis, original = solver.basis, solver.basis.scale.original
+    held = hessian.is_held(float(original(basis.norm)), tolerance, basis.scale.factors)
     return Eigenpairs(
-        values=original(solver.values[solver.wanted]),
+        values=original(basis.values[solver.wanted]),
         vectors=trees(params, ritz_vectors[:k]),
         residuals=original(residuals),
-        hvp_count=solver.spent,
+        hvp_count=basis.spent,
         converged=(residuals <= solver.margin) & complete & held,
         largest=float(original(largest)),
         smallest=float(original(smallest)),

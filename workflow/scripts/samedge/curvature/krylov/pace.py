@@ -25,7 +25,6 @@ class Pace:
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self._before: tuple[int, float] | None = None
-        self._slow = True  # until products are known not to be
 
     def aim(self, at: int, ratio: float) -> None:
         """Take by what ratio an aim was missed after so many products."""
@@ -36,8 +35,15 @@ class Pace:
             gained = (before[1] - missing) / (at - before[0])
             self.steps = max(1, min(MOST, int(SHARE * missing / gained)))
 
+
+class Patience:
+    """Waits for each product where products are slow, so that signals are seen between them."""
+
+    def __init__(self) -> None:
+        self._slow = True  # until products are known not to be
+
     def wait(self, result: jax.Array) -> None:
-        """Wait for a product where products are slow, so that signals are seen between them."""
+        """Wait for a product if the last one that was waited for was slow."""
         if self._slow:
             began = time.monotonic()
             jax.block_until_ready(result)
