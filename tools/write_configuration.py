@@ -16,6 +16,8 @@ SCHEMA = REPOSITORY / "workflow/scripts/samedge/config/schema.yaml"
 DEFAULT = REPOSITORY / "config.yaml"
 PAGE = REPOSITORY / "docs" / "configuration.md"
 
+SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
 PREFACE = """\
 <!-- Written by tools/write_configuration.py from the schema and config.yaml; edit those. -->
 # Configuration
@@ -64,8 +66,9 @@ of the eigenvalue solver. Each seed is one more run at each grid point.
 not fit the budget stop everything before it starts; the message says what would be right.
 
 Tables give for each key what it may hold, what it means, and its value in `config.yaml`. Every
-key but `container` is required, there or in an overlay. Sections are those of the paper (Long &
-Bartlett, JMLR 25, 2024); the maths is in [method.md](method.md)."""
+key but `container`, `curvature.ends` and `curvature.certify` is required, there or in an overlay.
+Sections are those of the paper (Long & Bartlett, JMLR 25, 2024); the maths is in
+[method.md](method.md)."""
 
 
 def page() -> str:
@@ -130,11 +133,7 @@ def holds(node: Mapping[str, Any]) -> str:
     if kinds == ["array"]:
         return f"list of: {holds(node['items'])}"
     words = {"integer": "whole number", "number": "number", "string": "text", "object": "mapping"}
-    bounds = [
-        f"{sign} {node[bound]}"
-        for bound, sign in [("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤")]
-        if bound in node
-    ]
+    bounds = [f"{sign} {node[bound]}" for bound, sign in SIGNS.items() if bound in node]
     first = " ".join([words[kinds[0]], ", ".join(bounds)]).strip()
     return " or ".join([first, *kinds[1:]])
 

@@ -154,6 +154,10 @@ def test_a_task_needs_a_name_fit_for_a_path(refused, default, name):
         ("curvature.tolerance", "small", 'curvature.tolerance: found "small", must be a number'),
         ("curvature.tolerance", 1, "curvature.tolerance: found 1, must be at most 0.1"),
         ("curvature.overlook", 0, "curvature.overlook: found 0, must be greater than 0"),
+        ("curvature.ends", 0, "curvature.ends: found 0, must be greater than 0"),
+        ("curvature.ends", 1, "curvature.ends: found 1, must be less than 1"),
+        ("curvature.certify", 0, "curvature.certify: found 0, must be at least 1"),
+        ("curvature.certify", 2.0, "curvature.certify: found 2.0, must be a whole number"),
         ("divergence.loss_factor", 1, "divergence.loss_factor: found 1, must be greater than 1"),
         ("tasks.mnist.eta", 0.1, "tasks.mnist.eta: found 0.1, must be a list"),
         ("tasks.mnist.eta", [], "tasks.mnist.eta: needs at least 1 entry"),
@@ -423,9 +427,9 @@ def test_the_cap_on_products_leaves_room_to_certify(refused):
 
 
 def test_the_solver_keeps_room_for_what_it_is_asked_for(refused):
-    [line] = refused({"curvature.eigenvalues": 10, "curvature.max_vectors": 37})
+    [line] = refused({"curvature.eigenvalues": 16, "curvature.max_vectors": 20})
     assert line == (
-        "curvature.max_vectors: found 37, must be at least 38 for 10 curvature.eigenvalues"
+        "curvature.max_vectors: found 20, must be at least 21 for 16 curvature.eigenvalues"
     )
 
 
@@ -580,3 +584,10 @@ def test_the_night_is_the_paper_but_for_its_budgets(repository):
     assert dataclasses.replace(night, name="paper", tasks=tasks) == paper
     for task in night.tasks.values():
         assert task.budget.steps and task.budget.hours is None
+
+
+def test_a_configuration_of_before_has_todays_ends_and_certifies_every_check(default):
+    asked = default["curvature"]
+    kept = {key: value for key, value in asked.items() if key not in ("ends", "certify")}
+    curvature = configuration.validate(default | {"curvature": kept}).curvature
+    assert (curvature.ends, curvature.certify) == (0.05, 1)

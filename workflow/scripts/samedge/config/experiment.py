@@ -31,6 +31,9 @@ REGISTRIES = {
 # that.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
+#: What a configuration without these keys of ``curvature`` says.
+LATER = {"ends": 0.05, "certify": 1}
+
 WORDS = {"null": None, "true": True, "false": False}
 WORD = re.compile("~|" + "|".join(f"{w}|{w.title()}|{w.upper()}" for w in WORDS))
 # Keys whose values stay text even where they look like one of these.
@@ -65,7 +68,7 @@ def resolved(experiment: settings.Experiment) -> str:
     values = dataclasses.asdict(experiment)
     values["experiment"] = values.pop("name")
     if values["container"] is None:
-        del values["container"]  # the one key that may be left out
+        del values["container"]
     for task in values["tasks"].values():
         # As numbers, spelled as they are: 1.0 stays 1.0, and so do the names of files.
         for key in ("eta", "rho"):
@@ -304,5 +307,6 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
         "divergence": settings.DivergenceSettings,
         "figures": settings.FigureSettings,
     }
+    config["curvature"] = LATER | config["curvature"]
     built = {key: settings.build(cls, config[key]) for key, cls in parts.items()}
     return settings.Experiment(**(config | built | {"tasks": tasks}))

@@ -72,6 +72,8 @@ def _describe(error: jsonschema.ValidationError) -> Iterator[str]:
             yield f"{key}: {found}, must be one of {', '.join(limit)}{hint}{meaning}"
         case "exclusiveMinimum":
             yield f"{key}: {found}, must be greater than {limit}{meaning}"
+        case "exclusiveMaximum":
+            yield f"{key}: {found}, must be less than {limit}{meaning}"
         case "minimum" | "maximum":
             bound = "least" if error.validator == "minimum" else "most"
             yield f"{key}: {found}, must be at {bound} {limit}{meaning}"

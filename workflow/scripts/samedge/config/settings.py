@@ -94,14 +94,20 @@ class CheckSettings:
 @dataclass(frozen=True)
 class CurvatureSettings:
     """How many eigenvalues, the residual over the operator norm to reach, the caps on products
-    of a check and on vectors that the solver keeps, and the probability of a larger eigenvalue
-    still unseen that is put up with."""
+    of a check and on vectors that the solver keeps, the probability of a larger eigenvalue still
+    unseen that is put up with, the share of the operator norm to which both ends of the spectrum
+    are known, and every how many checks this is certified.
+
+    ``ends`` and ``certify`` came later; their defaults are what was in effect before.
+    """
 
     eigenvalues: int
     tolerance: float
     max_products: int
     max_vectors: int
     overlook: float
+    ends: float = 0.001
+    certify: int = 1
 
 
 @dataclass(frozen=True)
@@ -178,8 +184,12 @@ class RunSettings(TrainingSettings):
         return f"eta{self.eta}_rho{self.rho}_seed{self.seed}"
 
     def to_json(self) -> str:
-        """Return the canonical JSON text: equal settings give equal text."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """Return the canonical JSON text: equal settings give equal text.
+
+        What came later is left out where it says what was in effect before, so that the text is
+        that of files from before too.
+        """
+        return json.dumps(_as_before(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "RunSettings":
@@ -271,19 +281,35 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
     Raises
     ------
     ValueError
-        For something that is no mapping, or keys that are missing or not known. The values
+        For something that is no mapping, or keys that are missing, if they have no default, or not
+        known. The values
         themselves are not checked: :func:`samedge.config.experiment.validate` does that.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__} needs keys and values, found {values!r}")
     hints = typing.get_type_hints(cls)
+    optional = {field.name for field in dataclasses.fields(cls) if _has_default(field)}
     for fault, names in (
-        ("lacks", hints.keys() - values),
+        ("lacks", hints.keys() - values - optional),
         ("does not know", values.keys() - hints),
     ):
         if names:
             raise ValueError(f"{cls.__name__} {fault} {', '.join(sorted(names))}")
     return cls(**{name: _convert(hints[name], value) for name, value in values.items()})
+
+
+def _has_default(field: dataclasses.Field) -> bool:
+    return field.default is not dataclasses.MISSING
+
+
+def _as_before(settings: Any) -> dict[str, Any]:
+    """Return settings as nested dictionaries without what is equal to its default."""
+    return {
+        field.name: _as_before(value) if dataclasses.is_dataclass(value) else value
+        for field in dataclasses.fields(settings)
+        for value in [getattr(settings, field.name)]
+        if not (_has_default(field) and value == field.default)
+    }
 
 
 def _convert(hint: Any, value: Any) -> Any:
