@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -35,8 +36,9 @@ from synthetic import ENVIRONMENT, run, run_settings
 
 TASKS = ("mnist", "cifar10", "tiny_shakespeare")
 RUN = "mnist/eta0.3_rho0.1_seed0.nc"
-#: What the second version brought, beside the version itself.
+#: The attributes and the variables that later versions brought.
 BROUGHT = ("schema_version", "jax_settings")
+BOUNDS = ("largest_eigenvalue_bound", "smallest_eigenvalue_bound")
 FUTURE = schema.VERSION + 1
 
 
@@ -48,8 +50,12 @@ def old(repository):
 
 @pytest.fixture(scope="module")
 def known(old, repository):
-    """Return the experiment that the old files are of."""
-    return experiment.load([repository / "config.yaml", old / "config.yaml"])
+    """Return the experiment that the old files are of; both ends were known to 0.001 then."""
+    return with_ends(0.001, experiment.load([repository / "config.yaml", old / "config.yaml"]))
+
+
+def with_ends(share, known):
+    return replace(known, curvature=replace(known.curvature, ends=share))
 
 
 def expected_runs(cube):
@@ -63,9 +69,10 @@ def opened(path):
 
 
 def without(dataset):
-    """Return a dataset without what the second version brought."""
+    """Return a dataset without what later versions brought, which has to be "not there"."""
+    assert all(np.isnan(dataset[name]).all() for name in BOUNDS)
     attributes = {name: value for name, value in dataset.attrs.items() if name not in BROUGHT}
-    return dataset.drop_attrs(deep=False).assign_attrs(attributes)
+    return dataset.drop_vars(BOUNDS).drop_attrs(deep=False).assign_attrs(attributes)
 
 
 def outputs(folder, name):
@@ -196,6 +203,17 @@ def test_old_runs_are_adopted(old, known, tmp_path, monkeypatch):
     for kind in ("runs", "parameters"):
         copied = tmp_path / kind / RUN
         assert copied.read_bytes() == (old / kind / RUN).read_bytes()
+
+
+def test_old_runs_are_none_of_an_experiment_that_knows_the_ends_less_well(
+    old, known, tmp_path, monkeypatch
+):
+    checksum = SimpleNamespace(checksum="")
+    monkeypatch.setattr(adopting, "read_data", lambda path: checksum)
+    adoption = adopting.adopt(with_ends(0.05, known), old, tmp_path)
+    assert not adoption.adopted
+    reason = dict((run.name, reason) for run, reason in adoption.refused)["eta0.3_rho0.1_seed0"]
+    assert "other settings: curvature.ends" in reason
 
 
 def test_old_parameters_are_audited(old):

@@ -33,6 +33,7 @@ CONTRACT = {
     **dict.fromkeys(("gradient_norm", "sam_gradient_norm", "sam_edge"), PER_CHECK),
     **dict.fromkeys(("eigenvalue", "eigenvalue_residual"), PER_RANK),
     **dict.fromkeys(("largest_eigenvalue", "smallest_eigenvalue"), PER_CHECK),
+    **dict.fromkeys(("largest_eigenvalue_bound", "smallest_eigenvalue_bound"), PER_CHECK),
     **dict.fromkeys(("gradient_alignment", "sam_gradient_alignment"), PER_CHECK),
     "hessian_vector_products": PER_CHECK,
     "overlooked": PER_CHECK,

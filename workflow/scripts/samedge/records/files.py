@@ -264,9 +264,9 @@ def _in_todays_version(dataset: xr.Dataset) -> xr.Dataset:
         for name in absent
     }
     attributes = dict.fromkeys(schema.ENVIRONMENT_ATTRIBUTES, "") | dataset.attrs
-    return dataset.assign(later).assign_attrs(
-        attributes | {schema.VERSION_ATTRIBUTE: schema.VERSION}
-    )
+    complete = dataset.assign(later)
+    in_order = [name for name in schema.VARIABLES if name in complete]
+    return complete[in_order].assign_attrs(attributes | {schema.VERSION_ATTRIBUTE: schema.VERSION})
 
 
 def _require_keys(where: str, found: Mapping[str, object], wanted: Sequence[str]) -> None:

@@ -40,7 +40,10 @@ ENVIRONMENT_ATTRIBUTES = (
 VERSION_ATTRIBUTE = "schema_version"
 #: What each version of the schema brought after the first: names of variables and of global
 #: attributes. Whatever is added to the schema is also added here, under the next version.
-BROUGHT: Mapping[int, tuple[str, ...]] = {2: (VERSION_ATTRIBUTE, "jax_settings")}
+BROUGHT: Mapping[int, tuple[str, ...]] = {
+    2: (VERSION_ATTRIBUTE, "jax_settings"),
+    3: ("largest_eigenvalue_bound", "smallest_eigenvalue_bound"),
+}
 #: The version that files are written in.
 VERSION = max(BROUGHT)
 
@@ -96,6 +99,18 @@ _TABLE = (
     ),
     Variable("largest_eigenvalue", PER_CHECK, "1", "algebraically largest Hessian eigenvalue"),
     Variable("smallest_eigenvalue", PER_CHECK, "1", "algebraically smallest Hessian eigenvalue"),
+    Variable(
+        "largest_eigenvalue_bound",
+        PER_CHECK,
+        "1",
+        "what no Hessian eigenvalue exceeds, but with the probability that was put up with",
+    ),
+    Variable(
+        "smallest_eigenvalue_bound",
+        PER_CHECK,
+        "1",
+        "what no Hessian eigenvalue is below, but with the probability that was put up with",
+    ),
     Variable(
         "gradient_alignment",
         PER_CHECK,

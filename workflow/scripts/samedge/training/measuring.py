@@ -16,10 +16,29 @@ from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import Eigenpairs, RitzPairs, top_eigenpairs
 from samedge.curvature.products import Loss
 from samedge.machine.signals import raise_if_signalled
-from samedge.training.steps import StepSpec, alignment, measure_gradients, norm_of
+from samedge.training.steps import (
+    StepSpec,
+    alignment,
+    cosines,
+    measure_gradients,
+    norm_of,
+)
 
 NON_FINITE_GRADIENT = "non-finite loss or gradient"
 NON_FINITE_PRODUCT = "non-finite Hessian-vector product"
+
+#: What a check that is not certified does not measure.
+CERTIFICATE = (
+    "overlooked",
+    "largest_eigenvalue",
+    "smallest_eigenvalue",
+    "largest_eigenvalue_bound",
+    "smallest_eigenvalue_bound",
+)
+#: Absolute cosine with the vector of the same rank before from which on a pair is the same one.
+#: Where another pair has taken the rank it is near zero.
+SAME_PAIR = 0.9
+FOLLOWING = 2  # folded into a key it is none of the two that the key is split into
 
 Batch = tuple[jax.Array, ...]
 
@@ -74,10 +93,10 @@ def eigenpairs_at(
     ends: bool = True,
     known: Callable[[Any], Any] | None = None,
 ) -> Eigenpairs:
-    """Return the top of the Hessian's spectrum as ``settings.curvature`` asks for it.
+    """Return the top of the Hessian's spectrum, certified as ``settings.curvature`` asks for it.
 
-    With ``ends``, both ends of the spectrum too. ``known`` is the Hessian as a map, where there is
-    one already.
+    With ``ends``, both ends of the spectrum are known as well as it says, too. ``known`` is the
+    Hessian as a map, where there is one already.
 
     Raises
     ------
@@ -86,7 +105,25 @@ def eigenpairs_at(
     Interrupted
         If a signal has come, see :mod:`samedge.machine.signals`.
     """
+    share = settings.curvature.ends if ends else False
+    return _solve(settings, loss, params, batch, key, start, ends=share, known=known)
+
+
+def _solve(
+    settings: RunSettings,
+    loss: Loss,
+    params: Any,
+    batch: Batch,
+    key: jax.Array,
+    start: RitzPairs | None,
+    **changes: Any,
+) -> Eigenpairs:
+    """Return what the solver finds with the settings of a run, but for ``changes``."""
     curvature = settings.curvature
+    asked = {
+        "max_products": curvature.max_products,
+        "overlook": curvature.overlook,
+    } | changes
     return top_eigenpairs(
         loss,
         params,
@@ -94,16 +131,65 @@ def eigenpairs_at(
         curvature.eigenvalues,
         curvature.tolerance,
         key=key,
-        max_products=curvature.max_products,
         max_vectors=curvature.max_vectors,
-        overlook=curvature.overlook,
         microbatch=settings.microbatch,
         start=start,
-        ends=ends,
         pure=True,
-        known=known,
         pause=raise_if_signalled,
+        **asked,
     )
+
+
+def _followed(
+    settings: RunSettings,
+    loss: Loss,
+    params: Any,
+    batch: Batch,
+    key: jax.Array,
+    start: RitzPairs,
+    known: Callable[[Any], Any],
+) -> tuple[Eigenpairs, bool]:
+    """Follow the pairs of the check before by their residuals alone, and say if that is certified.
+
+    Where they are not followed, or have become others, a certified measurement goes on from what
+    was found. It has the products that are left of ``max_products``; where these are too few, no
+    pair counts as converged, as at any check that reaches the cap.
+    """
+    # Not the random vectors of what may come after: those must know nothing of what was found.
+    own = jax.random.fold_in(key, FOLLOWING)
+    top = _solve(settings, loss, params, batch, own, start, overlook=1.0, ends=False, known=known)
+    if top.converged.all() and _continues(top, start):
+        return top, False
+    wanted, left = settings.curvature.eigenvalues, settings.curvature.max_products - top.hvp_count
+    if left < 2 * wanted:
+        return top._replace(converged=np.zeros(wanted, bool)), False
+    found = RitzPairs(top.ritz_values, top.ritz_vectors)
+    again = _solve(
+        settings,
+        loss,
+        params,
+        batch,
+        key,
+        found,
+        max_products=left,
+        ends=settings.curvature.ends,
+        known=known,
+    )
+    return again._replace(hvp_count=top.hvp_count + again.hvp_count), True
+
+
+def _certificate(top: Eigenpairs) -> dict[str, float]:
+    """Return what a certified measurement knows beyond its pairs, by the names of a check."""
+    ends = (top.largest, top.smallest, top.largest_bound, top.smallest_bound)
+    return dict(zip(CERTIFICATE, (top.overlooked, *ends), strict=True))
+
+
+def _continues(top: Eigenpairs, before: RitzPairs) -> bool:
+    """Tell whether every pair lies along that of its rank at the check before."""
+    if top.ritz_vectors.shape != before.ritz_vectors.shape:
+        return False
+    found = np.asarray(cosines(top.ritz_vectors, before.ritz_vectors))
+    return bool(np.all(found[: len(top.vectors)] >= SAME_PAIR))
 
 
 def measure(
@@ -113,6 +199,7 @@ def measure(
     batch: Batch,
     key: jax.Array,
     start: RitzPairs | None = None,
+    certify: bool = True,
 ) -> Measurement:
     """Measure at the parameters what a check records.
 
@@ -131,6 +218,12 @@ def measure(
         Of the random vectors of the eigenvalue solver.
     start
         ``spectrum`` of the measurement before, which spares the solver products; None without one.
+    certify
+        Whether to challenge the eigenvalues and to bound both ends of the spectrum, as
+        ``settings.curvature`` asks for. Without, or rather with ``start`` too, the pairs of
+        ``start`` are followed by their residuals alone, and ``overlooked``, the ends and their
+        bounds are NaN; unless they cannot be followed or a rank has another pair than it had,
+        which is certified after all.
 
     Raises
     ------
@@ -145,7 +238,11 @@ def measure(
     # Programs may have been compiled for it, and more may be for what follows.
     raise_if_signalled()
     try:
-        top = eigenpairs_at(settings, spec.loss, params, batch, key, start, known=found.hessian)
+        point = settings, spec.loss, params, batch, key
+        if certify or start is None:
+            top, certified = eigenpairs_at(*point, start, known=found.hessian), True
+        else:
+            top, certified = _followed(*point, start, found.hessian)
     except FloatingPointError as error:
         raise FloatingPointError(NON_FINITE_PRODUCT) from error
     # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.
@@ -158,9 +255,7 @@ def measure(
         "eigenvalue": top.values,
         "eigenvalue_residual": top.residuals,
         "eigenvalue_converged": top.converged,
-        "overlooked": top.overlooked,
-        "largest_eigenvalue": top.largest,
-        "smallest_eigenvalue": top.smallest,
+        **(_certificate(top) if certified else dict.fromkeys(CERTIFICATE, np.nan)),
         "gradient_alignment": float(alignment(found.gradient, top.vectors[0])),
         "sam_gradient_alignment": float(alignment(found.ascended, top.vectors[0])),
         "hessian_vector_products": top.hvp_count,

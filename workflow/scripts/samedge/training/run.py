@@ -169,10 +169,17 @@ class Run:
     def _check(self) -> str | None:
         """Measure and record; return the reason if the run has diverged."""
         state, step = self.state, self.schedule.step
+        # Every m-th check, the first among them, and the last: a check that ends a budget, be it of
+        # steps or of hours, finds it spent. Which check a divergence makes the last is known only
+        # when it has been measured; it stays as it is, as the ends of diverged runs are not judged.
+        certify = len(state.records) % self.settings.curvature.certify == 0
+        certify = certify or self.schedule.finished()
         batch = measured_batch(self.settings, self.problem.train, step)
         key = jax.random.fold_in(self.solver_key, step)
         try:
-            found = measure(self.settings, self.spec, state.params, batch, key, state.spectrum)
+            found = measure(
+                self.settings, self.spec, state.params, batch, key, state.spectrum, certify
+            )
         except FloatingPointError as error:
             return str(error)
         state.spectrum = found.spectrum

@@ -167,6 +167,12 @@ def norm_of(gradient: Any) -> jax.Array:
 
 
 @jax.jit
+def cosines(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Return the absolute cosines (m,) between rows of unit length, each with that of its place."""
+    return jnp.abs(jnp.sum(first * second, axis=1))
+
+
+@jax.jit
 def alignment(gradient: Any, vector: Any) -> jax.Array:
     """Return the absolute cosine between a gradient and a unit vector; NaN if there is none."""
     length, factor = scaled_norm(gradient)
