@@ -20,6 +20,10 @@ from samedge.tasks.sizes import SIZES, Size
 # Parameter vectors of a training step: the parameters, those perturbed, both gradients, the
 # update, and a Hessian-vector product's direction and result, with one to spare.
 TRAINING = 8
+# Ritz vectors at most that a check leaves for the next one to start from.
+KEPT = 12
+# What the solver works with beside its basis, the products and what was kept.
+WORKING = 10
 # Of runs that train at once, the parameters as their common program takes and returns them.
 STACKED = 2
 # A datum is a number of the data file as read, one in NumPy's float type and one on the device.
@@ -54,21 +58,29 @@ def together_mb(run: RunSettings, at_once: int) -> int:
     ``run`` is any of them. A size that is not known counts as for one run, once for each.
     """
     # Solver and density do not work at the same time; what the solver starts from next stays.
-    stays = run.curvature.max_vectors / 2
-    solver = 3.5 * run.curvature.max_vectors
-    density = stays + run.density.steps if run.density.at else 0
+    density = KEPT + run.density.steps if run.density.at else 0
     stacked = STACKED if at_once > 1 else 0
-    vectors = max(solver, density) + (at_once - 1) * stays
+    vectors = max(_of_the_solver(run), density) + (at_once - 1) * KEPT
     vectors += at_once * (TRAINING + stacked + len(run.audit.at))
     return _megabytes(run, vectors, bytes_each=4, at_once=at_once)
 
 
 def audit_mb(run: RunSettings) -> int:
     """Return the megabytes (10⁶ bytes) to ask for to audit a run, in float64."""
-    return _megabytes(run, 3.5 * run.curvature.max_vectors + TRAINING, bytes_each=8)
+    return _megabytes(run, _of_the_solver(run) + TRAINING, bytes_each=8)
 
 
-def _megabytes(run: RunSettings, vectors: float, bytes_each: int, at_once: int = 1) -> int:
+def _of_the_solver(run: RunSettings) -> int:
+    """Return the parameter vectors that the solver holds at a time, its start among them.
+
+    A check that was to be certified only if its ranks change then starts from what it has found,
+    while the run still holds what the check before had left.
+    """
+    kept = 2 if run.curvature.certify == 1 else 3
+    return 2 * run.curvature.max_vectors + kept * KEPT + WORKING
+
+
+def _megabytes(run: RunSettings, vectors: int, bytes_each: int, at_once: int = 1) -> int:
     size, data, examples = _size(run), _data(run), _examples(run)
     if size is None or data is None or examples is None:
         return UNKNOWN_MB * at_once
