@@ -78,11 +78,20 @@ def choose(page, label, option):
 
 
 def drawn(page, panel):
-    """Return the traces of a panel by name: x and y."""
+    """Return the lines of a panel by name: x and y."""
+    return {name: values for name, values, band in traces_of(page, panel) if not band}
+
+
+def bands(page, panel):
+    """Return the bands of a panel by name: x and y, there and back."""
+    return {name: values for name, values, band in traces_of(page, panel) if band}
+
+
+def traces_of(page, panel):
     traces = page.evaluate(
-        f"document.getElementById('plot-{panel}').data.map((t) => [t.name, [t.x, t.y]])"
+        f"document.getElementById('plot-{panel}').data.map((t) => [t.name, [t.x, t.y], !!t.band])"
     )
-    return {name: np.array(values, np.float64) for name, values in traces}
+    return [(name, np.array(values, np.float64), band) for name, values, band in traces]
 
 
 def ranges(page, axis="xaxis"):
@@ -118,6 +127,30 @@ def assert_shown(page, run, x="step"):
         for name, y in traces.items():
             np.testing.assert_allclose(found[name][0], run[x], rtol=1e-4, err_msg=name)
             np.testing.assert_allclose(found[name][1], y, rtol=1e-4, err_msg=name)
+    assert_bounded(page, run, x)
+
+
+def assert_bounded(page, run, x):
+    """Compare the bands of both ends with the cube, at the checks that have them."""
+    bounded = np.isfinite(run["largest_eigenvalue_bound"].values)
+    ends = {
+        "λ_max / SAM edge": ("largest_eigenvalue", 1 / run["sam_edge"]),
+        "−λ_min ρ/‖g‖": ("smallest_eigenvalue", -run["rho"] / run["gradient_norm"]),
+    }
+    found = bands(page, "bounds")
+    assert len(found) == (2 if bounded.any() else 0)
+    for name, (end, per_unit) in ends.items():
+        if not bounded.any():
+            continue
+        there, back = (
+            np.maximum(0, run[key] * per_unit).values[bounded] for key in (end, f"{end}_bound")
+        )
+        steps = run[x].values[bounded]
+        np.testing.assert_allclose(
+            found[f"{name}, to its bound"],
+            [[*steps, *steps[::-1]], [*there, *back[::-1]]],
+            rtol=1e-4,
+        )
 
 
 def chosen(page):
@@ -144,7 +177,7 @@ def place_of(page, panel, check):
         f"""(() => {{
             const plot = document.getElementById('plot-{panel}');
             const {{ xaxis, yaxis }} = plot._fullLayout;
-            const x = xaxis._offset + xaxis.d2p(plot.data[0].x[{check}]);
+            const x = xaxis._offset + xaxis.d2p(plot.data.find((t) => !t.band).x[{check}]);
             return [x, yaxis._offset, yaxis._length];
         }})()"""
     )
@@ -478,3 +511,23 @@ def test_a_phone_scrolls_down_only_and_a_tap_leads_to_the_run(open_page, path, c
     for panel in PANELS:
         inner = page.locator(f"#plot-{panel} .main-svg").first.bounding_box()
         assert inner["x"] + inner["width"] <= PHONE[0]
+
+
+def test_checks_without_ends_are_passed_over(cubes, tmp_path, open_page):
+    """Those that were not certified measured none; files of before have no bounds on any."""
+    cube = cubes["mnist"].copy(deep=True)
+    skipped = np.arange(cube.sizes["check"]) % 5 != 0
+    for name in ("largest_eigenvalue", "smallest_eigenvalue"):
+        cube[name].values[..., skipped] = cube[f"{name}_bound"].values[..., skipped] = np.nan
+        cube[f"{name}_bound"].values[:, 0] = np.nan
+    path = tmp_path / "uncertified.html"
+    path.write_text(explorer.page([cube]), encoding="utf-8")
+    page = open_page(path)
+    for rho in ("0.1", "0"):
+        cell(page, "mnist", "0.03", rho).click()
+        run = run_of({"mnist": cube}, "mnist", "0.03", rho)
+        assert_bounded(page, run, "step")
+        _, y = drawn(page, "bounds")["λ_max / SAM edge"]
+        np.testing.assert_array_equal(np.isfinite(y), ~skipped)
+        key = page.locator("#key-bounds li").all_inner_texts()
+        assert key == ["λ_max / SAM edge", "−λ_min ρ/‖g‖", "bound"]

@@ -306,21 +306,66 @@ def test_a_page_of_the_supplement_shows_what_its_run_measured(cube):
     top, bottom = (lines(bounds)[label].get_ydata() for _, label, _ in panels.BOUNDS)
     np.testing.assert_allclose(top, run["largest_eigenvalue"] / run["sam_edge"])
     np.testing.assert_allclose(bottom, -run["smallest_eigenvalue"] * 0.1 / run["gradient_norm"])
+    norm, edge = run["gradient_norm"].values, run["sam_edge"].values
+    for ax, label, name, per_unit in (
+        (ends, "smallest eigenvalue", "smallest_eigenvalue", 1),
+        (ends, "largest eigenvalue", "largest_eigenvalue", 1),
+        (bounds, panels.BOUNDS[0][1], "largest_eigenvalue", 1 / edge),
+        (bounds, panels.BOUNDS[1][1], "smallest_eigenvalue", -0.1 / norm),
+    ):
+        found, bound = (run[key].values * per_unit for key in (name, f"{name}_bound"))
+        [band] = [one for one in ax.collections if one.get_gid() == f"bound of the {label}"]
+        assert matplotlib.colors.same_color(
+            band.get_facecolor()[0][:3], lines(ax)[label].get_color()
+        )
+        steps = run["step"].values
+        np.testing.assert_allclose(corners(band), np.sort(corners_of(steps, found, bound), axis=0))
+
+
+def corners(band):
+    """Return the distinct corners of a band, sorted by x and y each."""
+    [path] = band.get_paths()
+    return np.sort(np.unique(path.vertices, axis=0), axis=0)
+
+
+def corners_of(x, *curves):
+    return np.unique(np.concatenate([np.stack([x, y], axis=1) for y in curves]), axis=0)
+
+
+def test_checks_without_ends_are_passed_over(cube):
+    """Those that were not certified measured none; files of before have no bounds on any."""
+    run = dict(supplement.completed_runs(cube))["eta0.1_rho0.1_seed0"].copy(deep=True)
+    skipped = np.arange(run.sizes["check"]) % 5 != 0
+    for name in ("largest_eigenvalue", "smallest_eigenvalue"):
+        run[name].values[skipped] = run[f"{name}_bound"].values[skipped] = np.nan
+    _, _, ends, bounds, *_ = supplement.run_page(run, "step").axes
+    for ax in (ends, bounds):
+        assert len(ax.collections) == 2
+        drawn = [line for line in ax.lines if len(line.get_xdata()) > 2]
+        assert len(drawn) == 2
+        for line in drawn:
+            np.testing.assert_array_equal(line.get_xdata(), run["step"][~skipped])
+    for name in ("largest_eigenvalue_bound", "smallest_eigenvalue_bound"):
+        run[name].values[:] = np.nan
+    _, _, ends, bounds, *_ = supplement.run_page(run, "step").axes
+    assert not ends.collections and not bounds.collections
 
 
 def test_the_bounds_of_a_run_reach_from_zero_to_what_crosses_them(cube):
     run = dict(supplement.completed_runs(cube))["eta0.1_rho0.1_seed0"].copy(deep=True)
     run["smallest_eigenvalue"] = -30 * run["gradient_norm"]  # three times the bound
     run["largest_eigenvalue"] = -run["sam_edge"]  # no end is positive
+    run["smallest_eigenvalue_bound"] = -31 * run["gradient_norm"]
+    run["largest_eigenvalue_bound"] = -0.9 * run["sam_edge"]
     ax = supplement.run_page(run, "step").axes[3]
     top, bottom = (lines(ax)[label].get_ydata() for _, label, _ in panels.BOUNDS)
     assert (top == 0).all()
     np.testing.assert_allclose(bottom, 3)
-    assert ax.get_ylim() == pytest.approx((0, 3.6))
+    assert ax.get_ylim() == pytest.approx((0, 3.72))
     assert not ax.texts
     run["smallest_eigenvalue"][0] *= 5  # a transient
     ax = supplement.run_page(run, "step").axes[3]
-    assert ax.get_ylim() == pytest.approx((0, 3.6))
+    assert ax.get_ylim() == pytest.approx((0, 3.72))
     assert [text.get_text() for text in ax.texts] == [r"$\uparrow$ 15"]
 
 

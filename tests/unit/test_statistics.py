@@ -6,7 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from samedge.analysis.quantities import WIDTH, chance_alignment, negative_curvature_ratio
+from samedge.analysis.quantities import (
+    WIDTH,
+    chance_alignment,
+    judged_negative_curvature_ratio,
+    negative_curvature_ratio,
+)
 from samedge.analysis.statistics import STATISTICS
 from samedge.records import schema
 from synthetic import made_cube, paper_like
@@ -206,6 +211,33 @@ def test_negative_curvature_is_held_against_the_bound_of_proposition_3():
     positive = one_run(smallest_eigenvalue=lambda t: 1 + t)
     assert value(positive, "negative_curvature") < 0
     assert value(positive, "negative_curvature_allowed") == 1
+
+
+def test_negative_curvature_is_judged_by_the_bound_where_there_is_one():
+    # The bound of the proposition is -20, the first quarter, checks 0 to 4, does not count.
+    def place(t):
+        return np.round(20 * t).astype(int)
+
+    def measured(t):
+        return np.where(place(t) % 2 == 0, -16.0, np.nan)  # every other check is certified
+
+    def bound(t):
+        return np.where(place(t) % 4 == 0, -24.0, np.nan)  # and half of these reach the cap
+
+    cube = one_run(
+        smallest_eigenvalue=measured,
+        smallest_eigenvalue_bound=bound,
+        gradient_norm=lambda t: 2 + 0 * t,
+    )
+    found = judged_negative_curvature_ratio(cube)[0, 0, 0]
+    expected = np.array([[1.2, np.nan, 0.8, np.nan][number % 4] for number in range(21)])
+    np.testing.assert_allclose(found, expected)
+    # Checks 6, 8, …, 20: four of them have a bound, and are beyond it.
+    assert value(cube, "negative_curvature") == pytest.approx(1.0)
+    assert value(cube, "negative_curvature_allowed") == 0.5
+    nothing = one_run(smallest_eigenvalue=lambda t: np.nan * t)
+    assert math.isnan(value(nothing, "negative_curvature"))
+    assert math.isnan(value(nothing, "negative_curvature_allowed"))
 
 
 def test_gradient_descent_has_no_bound_on_negative_curvature():

@@ -46,9 +46,15 @@ def sharpness(cube: xr.Dataset) -> np.ndarray:
 def largest_over_edge(cube: xr.Dataset) -> np.ndarray:
     """Return lambda_max / edge at every check of a cube or of one of its runs.
 
-    At most 1 is what Proposition 3 of the paper asks of positive eigenvalues.
+    At most 1 is what Proposition 3 of the paper asks of positive eigenvalues. NaN where a check
+    measured no end of the spectrum.
     """
-    return (cube["largest_eigenvalue"] / cube["sam_edge"]).values
+    return _over_edge(cube, cube["largest_eigenvalue"])
+
+
+def largest_over_edge_bound(cube: xr.Dataset) -> np.ndarray:
+    """Return what :func:`largest_over_edge` is at most by the bound on the end, NaN without one."""
+    return _over_edge(cube, cube["largest_eigenvalue_bound"])
 
 
 def negative_curvature_ratio(cube: xr.Dataset) -> np.ndarray:
@@ -56,18 +62,38 @@ def negative_curvature_ratio(cube: xr.Dataset) -> np.ndarray:
 
     At most 1 is what Proposition 3 of the paper asks of negative eigenvalues; below 0 there is
     none. Without SAM's normalisation :math:`\lVert g\rVert` drops out. Of another update rule no
-    such bound is known: NaN.
+    such bound is known: NaN, as where a check measured no end of the spectrum.
     """
+    return _over_negative_bound(cube, cube["smallest_eigenvalue"])
+
+
+def negative_curvature_ratio_bound(cube: xr.Dataset) -> np.ndarray:
+    """Return what :func:`negative_curvature_ratio` is at most by the bound, NaN without one."""
+    return _over_negative_bound(cube, cube["smallest_eigenvalue_bound"])
+
+
+def judged_negative_curvature_ratio(cube: xr.Dataset) -> np.ndarray:
+    """Return the ratio that is judged: by the bound, which is conservative, where there is one."""
+    bound = negative_curvature_ratio_bound(cube)
+    return np.where(np.isnan(bound), negative_curvature_ratio(cube), bound)
+
+
+def _over_edge(cube: xr.Dataset, largest: xr.DataArray) -> np.ndarray:
+    return (largest / cube["sam_edge"]).values
+
+
+def _over_negative_bound(cube: xr.Dataset, smallest: xr.DataArray) -> np.ndarray:
     norms = {"sam": cube["gradient_norm"], "unnormalized_sam": 1.0}
     norm = norms.get(settings_of(cube)["update"]["name"], math.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return (cube["smallest_eigenvalue"] / negative_curvature_bound(norm, cube["rho"])).values
+        return (smallest / negative_curvature_bound(norm, cube["rho"])).values
 
 
-#: What Proposition 3 wants to be at most 1, by the name that pages and figures have for it.
+#: What Proposition 3 wants to be at most 1, by the name that pages and figures have for it: from
+#: the end of the spectrum that was found, and from the bound on it.
 BOUNDED = {
-    "largest_over_edge": largest_over_edge,
-    "negative_curvature_ratio": negative_curvature_ratio,
+    "largest_over_edge": (largest_over_edge, largest_over_edge_bound),
+    "negative_curvature_ratio": (negative_curvature_ratio, negative_curvature_ratio_bound),
 }
 
 

@@ -22,11 +22,11 @@ from samedge.analysis.quantities import (
     chance_alignment,
     first_crossing,
     gd_baseline,
+    judged_negative_curvature_ratio,
     late,
     late_median,
     late_over_early,
     median_of_checks,
-    negative_curvature_ratio,
     ratio_to_edge,
     share_near_edge,
     share_of_checks,
@@ -301,18 +301,20 @@ def alignment_over_smaller_eta(cube: xr.Dataset) -> np.ndarray:
 
 @statistic(
     "negative_curvature",
-    "median of -λ_min ρ/‖g‖ over the checks after the first quarter of the steps",
+    "median of -λ_min ρ/‖g‖ over the checks after the first quarter of the steps, of λ_min its "
+    "bound where there is one",
 )
 def negative_curvature(cube: xr.Dataset) -> np.ndarray:
     """Return how near the most negative eigenvalue is to Proposition 3's bound: 1 is at it."""
-    return median_of_checks(negative_curvature_ratio(cube), late(cube, EARLY))
+    return median_of_checks(judged_negative_curvature_ratio(cube), late(cube, EARLY))
 
 
 @statistic(
     "negative_curvature_allowed",
-    "share of the checks after the first quarter of the steps with -λ_min ρ/‖g‖ at most 1",
+    "share of the checks after the first quarter of the steps that measured λ_min with "
+    "-λ_min ρ/‖g‖ at most 1, of λ_min its bound where there is one",
 )
 def negative_curvature_allowed(cube: xr.Dataset) -> np.ndarray:
     """Return at what share of checks no eigenvalue is below Proposition 3's bound, from 0 to 1."""
-    ratio = negative_curvature_ratio(cube)
+    ratio = judged_negative_curvature_ratio(cube)
     return share_of_checks(ratio <= 1, late(cube, EARLY) & ~np.isnan(ratio))

@@ -169,6 +169,7 @@ function describeRun(problems) {
 function showCheck(number) {
   const { checks } = run();
   const at = (name) => printed(checks[name][number], 4);
+  const interval = (name) => at(name) + toBound(checks[`${name}_bound`][number]);
   const where = `Check ${number + 1} of ${checks.step.length}: step ${at("step")}`;
   byId("check").value = number;
   byId("check").setAttribute("aria-valuetext", where);
@@ -191,7 +192,7 @@ function showCheck(number) {
       ["SAM edge", printed(edge, 4)],
       ["2/η", printed(task().gd_edge[chosen.eta], 4)],
       ["|λ₁| / edge", printed(ratio, 4)],
-      ["−λ_min ρ/‖g‖", at("negative_curvature_ratio")],
+      ["−λ_min ρ/‖g‖", interval("negative_curvature_ratio")],
       ["training loss", at("training_loss")],
       ["gradient alignment", at("gradient_alignment")],
       ["SAM gradient alignment", at("sam_gradient_alignment")],

@@ -34,6 +34,37 @@ function line(name, x, y, style, more = {}) {
   };
 }
 
+/** Return what is said of a bound behind the value that it bounds. */
+function toBound(bound) {
+  return bound === null ? "" : ` to ${printed(bound, 4)}`;
+}
+
+/**
+ * Return a line with the band that reaches from it to what bounds it, behind it and without a key
+ * of its own. Both pass over checks at which they were not measured.
+ */
+function withBand(trace, bound) {
+  const there = [...bound.keys()].filter((check) => bound[check] !== null && trace.y[check] !== null);
+  trace.connectgaps = true;
+  if (!there.length) return [trace];
+  const around = [...there, ...[...there].reverse()];
+  const band = {
+    name: `${trace.name}, to its bound`,
+    x: around.map((check) => trace.x[check]),
+    y: around.map((check, place) => (place < there.length ? trace.y : bound)[check]),
+    mode: "lines",
+    line: { width: 0 },
+    fill: "toself",
+    fillcolor: `${trace.line.color}38`,
+    hoverinfo: "skip",
+    band: true,
+  };
+  // The label under the pointer has both ends of the interval.
+  trace.text = bound.map(toBound);
+  trace.hovertemplate = "%{y:.4g}%{text}";
+  return [band, trace];
+}
+
 /** Return the traces of a panel, in the order in which they are drawn and named. */
 function tracesOf(panel, run, task, eta, x, styles) {
   const { checks } = run;
@@ -43,9 +74,11 @@ function tracesOf(panel, run, task, eta, x, styles) {
   if (panel === "bounds") {
     const above = (name) => checks[name].map((value) => (value === null ? null : Math.max(0, value)));
     const bound = { color: INK, dash: "2px,3px" };
+    const end = (label, name) =>
+      withBand(line(label, x, above(name), styles[name]), above(`${name}_bound`));
     return [
-      line("λ_max / SAM edge", x, above("largest_over_edge"), styles.largest_over_edge),
-      line("−λ_min ρ/‖g‖", x, above("negative_curvature_ratio"), styles.negative_curvature_ratio),
+      ...end("λ_max / SAM edge", "largest_over_edge"),
+      ...end("−λ_min ρ/‖g‖", "negative_curvature_ratio"),
       line("bound", x, x.map(() => 1), bound, { hoverinfo: "skip", hovertemplate: null }),
     ];
   }
@@ -77,9 +110,10 @@ function tracesOf(panel, run, task, eta, x, styles) {
 
 /** Return the y axis of the bounds, from 0 to what has settled, and the highest that it cuts off. */
 function boundsAxis(run, seen, transient) {
-  const { step, largest_over_edge: top, negative_curvature_ratio: bottom } = run.checks;
+  const { step, ...of } = run.checks;
+  const ends = ["largest_over_edge", "negative_curvature_ratio"].flatMap((name) => [name, `${name}_bound`]);
   const late = seen.filter((check) => step[check] >= transient * step[step.length - 1]);
-  const highest = (checks) => Math.max(1, ...checks.flatMap((check) => [top[check], bottom[check]]));
+  const highest = (checks) => Math.max(1, ...checks.flatMap((check) => ends.map((name) => of[name][check])));
   const end = 1.2 * highest(late);
   return { range: [0, end], nticks: 5, cut: highest(seen) > end ? highest(seen) : undefined };
 }
@@ -226,14 +260,15 @@ function drawPanels(run, task, eta, view, styles, transient) {
   for (const panel of PANELS) {
     const traces = tracesOf(panel, run, task, eta, view.at, styles);
     Plotly.react(plotOf(panel), traces, layoutOf(panel, run, task, eta, view, transient), CONFIG);
-    const entries = traces.map((trace) => keyEntry(trace));
+    const named = traces.filter((trace) => !trace.band);
+    const entries = named.map((trace) => keyEntry(trace));
     if (panel === "eigenvalues" && run.checks.eigenvalue_converged.flat().includes(0)) {
       entries.push(keyEntry({ name: "residual above tolerance", marker: { symbol: "open" } }));
     }
     document.getElementById(`key-${panel}`).replaceChildren(...entries);
     plotOf(panel).setAttribute(
       "aria-label",
-      `${traces.map((trace) => trace.name).join(", ")} at ${run.checks.step.length} checks; ` +
+      `${named.map((trace) => trace.name).join(", ")} at ${run.checks.step.length} checks; ` +
         "the values are below, at the check that the slider chooses, and in a table",
     );
   }

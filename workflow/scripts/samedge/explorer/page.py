@@ -40,8 +40,14 @@ MAPPED = {
     "final_loss": "final training loss",
     "negative_curvature": "−λ_min ρ/‖g‖",
 }
-#: What the page has of every check, in the order of its tables, before what is computed from them
-#: (BOUNDED); of RANK_COLUMNS a list for each rank.
+#: What Proposition 3 bounds, computed from these: by the ends that were found, and by the bounds.
+COMPUTED = {
+    f"{name}{suffix}": compute
+    for name, both in BOUNDED.items()
+    for suffix, compute in zip(("", "_bound"), both, strict=True)
+}
+#: What the page has of every check, in the order of its tables, before what is COMPUTED; of
+#: RANK_COLUMNS a list for each rank.
 CHECK_COLUMNS = (
     "step",
     "training_time",
@@ -51,6 +57,8 @@ CHECK_COLUMNS = (
     "sam_edge",
     "largest_eigenvalue",
     "smallest_eigenvalue",
+    "largest_eigenvalue_bound",
+    "smallest_eigenvalue_bound",
     "gradient_alignment",
     "sam_gradient_alignment",
     "hessian_vector_products",
@@ -124,7 +132,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
     statistics = {name: _statistic(cube, name) for name in MAPPED}
     time = panels.time_axis(cube, "training_time")
     note = describe.data_note(cube)
-    numbers = len(CHECK_COLUMNS) + len(BOUNDED) + len(RANK_COLUMNS) * cube.sizes["rank"]
+    numbers = len(CHECK_COLUMNS) + len(COMPUTED) + len(RANK_COLUMNS) * cube.sizes["rank"]
     shown = max(2, room // numbers)
     facts = describe.facts(cube)
     if shown < cube.sizes["check"]:
@@ -134,7 +142,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
         name: cube[name].values
         for name in ("status", "end_step", *CHECK_COLUMNS, *RANK_COLUMNS, *schema.TEST_METRICS)
         if name in cube
-    } | {name: compute(cube) for name, compute in BOUNDED.items()}
+    } | {name: compute(cube) for name, compute in COMPUTED.items()}
     return {
         "name": settings["task"],
         "eta": [str(label) for label in cube["eta_label"].values],
@@ -212,7 +220,9 @@ def _run(
         },
         "statistics": {name: rounded(values[index], NEVER) for name, values in statistics.items()},
         "checks": {
-            **{name: rounded(arrays[name][index][measured]) for name in (*CHECK_COLUMNS, *BOUNDED)},
+            **{
+                name: rounded(arrays[name][index][measured]) for name in (*CHECK_COLUMNS, *COMPUTED)
+            },
             **{name: rounded(arrays[name][index][measured].T) for name in RANK_COLUMNS},
         },
     }
@@ -236,6 +246,10 @@ def _definitions(tasks: Iterable[Mapping]) -> list[list[str]]:
     found += [
         ["edge", "the SAM edge, which is 2/η at ρ = 0"],
         ["λ_max, λ_min", "algebraically largest and smallest Hessian eigenvalue"],
+        [
+            "band of λ_max, λ_min",
+            "from the end of the spectrum that was found to the bound beyond which nothing lies",
+        ],
         [
             "bounds of Proposition 3",
             "where λ_max / SAM edge and −λ_min ρ/‖g‖ are both below 1, a step of SAM lowers the "

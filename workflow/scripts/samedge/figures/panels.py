@@ -212,23 +212,27 @@ def gradient_norms(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> N
 
 
 def spectrum_ends(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
-    """Draw the algebraically largest and smallest eigenvalue of the Hessian."""
+    """Draw the algebraically largest and smallest eigenvalue, from what was found to the bound."""
     run = measured(run)
+    x = time.of(run)
     for number, (name, label, style) in enumerate(SPECTRUM_ENDS):
-        _line(ax, time.of(run), run[name].values, style, number, label, alpha)
+        _end(ax, x, run[name].values, run[f"{name}_bound"].values, style, number, label, alpha)
     ax.axhline(0, color="0.45", linewidth=0.7)
 
 
 def bounds(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
     """Draw both ends of the spectrum over Proposition 3's bounds on them, from 0 up: 1 is at one.
 
-    An end of the other sign, which no bound concerns, is drawn at 0.
+    Each goes from what was found to what bounds it. An end of the other sign, which no bound of the
+    proposition concerns, is drawn at 0.
     """
     run = measured(run)
     late = run["step"].values >= TRANSIENT * np.nanmax(run["step"].values, initial=0)
-    shares = [np.maximum(BOUNDED[name](run), 0) for name, _, _ in BOUNDS]
-    for number, (_, label, style) in enumerate(BOUNDS):
-        _line(ax, time.of(run), shares[number], style, number, label, alpha)
+    shares = []
+    for number, (name, label, style) in enumerate(BOUNDS):
+        found, bound = (np.maximum(compute(run), 0) for compute in BOUNDED[name])
+        _end(ax, time.of(run), found, bound, style, number, label, alpha)
+        shares += [found, bound]
     ax.axhline(1, color="0.45", linewidth=0.9, linestyle=(0, (5, 3)))
     top = 1.2 * _finite([share[late] for share in shares]).max(initial=1.0)
     ax.set_ylim(0, top)
@@ -323,6 +327,27 @@ def _range(ax: Axes, x: np.ndarray, spread: Spread | None, name: str, style: dic
 def _band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: str, gid: str) -> None:
     """Fill between two curves."""
     ax.fill_between(x, low, high, color=color, alpha=BAND_ALPHA, linewidth=0, zorder=1.5, gid=gid)
+
+
+def _end(
+    ax: Axes,
+    x: np.ndarray,
+    found: np.ndarray,
+    bound: np.ndarray,
+    style: dict,
+    number: int,
+    label: str,
+    alpha: float,
+) -> None:
+    """Draw an end of the spectrum: a marked line at what was found, and a band up to its bound.
+
+    Checks that were not certified measured no end; line and band pass over them.
+    """
+    known, bounded = np.isfinite(found), np.isfinite(found) & np.isfinite(bound)
+    _line(ax, x[known], found[known], style, number, label, alpha)
+    if bounded.any():
+        limits = found[bounded], bound[bounded]
+        _band(ax, x[bounded], *limits, style["color"], f"bound of the {label}")
 
 
 def _line(
