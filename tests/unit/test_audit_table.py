@@ -55,6 +55,18 @@ def test_errors_are_relative_to_the_exact_value_or_to_the_scale():
     assert math.isnan(Finding.of("training_loss", RECORDED, math.nan, 1.0).error)
 
 
+@pytest.mark.parametrize(
+    ("exact", "error"), [(-8.0, 0), (-8.3, 0), (-8.5, 0), (-7.9, 0.01), (-8.7, 0.02), (3.0, 1.1)]
+)
+def test_an_end_is_off_by_how_far_it_lies_outside_of_its_interval(exact, error):
+    found = Finding.of("smallest_eigenvalue", RECORDED, -8.0, exact, scale=10.0, bound=-8.5)
+    assert found.error == pytest.approx(error)
+    mirrored = Finding.of("largest_eigenvalue", RECORDED, 8.0, -exact, scale=10.0, bound=8.5)
+    assert mirrored.error == pytest.approx(error)
+    unbounded = Finding.of("smallest_eigenvalue", RECORDED, -8.0, exact, scale=10.0)
+    assert unbounded.error == pytest.approx(abs(-8.0 - exact) / 10)
+
+
 def test_the_worst_finding_is_of_that_method_and_not_a_number_is_worst():
     check = audited_check((1e-6, 1e-4))
     assert check.worst(RECORDED).quantity == "eigenvalue_1"

@@ -229,8 +229,11 @@ def _of_the_run(
         findings.append(Finding.of(name, RECORDED, found, value, residual=residual / norm))
     names = ("smallest_eigenvalue", "largest_eigenvalue")
     for name, value in zip(names, ends, strict=True):
-        # An end may be near zero; what it is known to is set by the norm.
-        findings.append(Finding.of(name, RECORDED, float(recorded[name]), value, scale=norm))
+        found, bound = (float(recorded[key]) for key in (name, f"{name}_bound"))
+        # A check that was not certified measured no end.
+        if not np.isnan(found):
+            # An end may be near zero; what it is known to is set by the norm.
+            findings.append(Finding.of(name, RECORDED, found, value, scale=norm, bound=bound))
     return findings
 
 

@@ -42,7 +42,8 @@ Everything is computed again in float64 at the same parameters and data, eigenpa
 of {tolerance} of the operator norm. *{recorded}* is what training recorded. The other columns are
 products of the Hessian, made in float32, with the float64 eigenvectors: exact ones, central
 differences of the gradient with a step of {step}, and exact ones of TF32 matrix products. The
-ends of the spectrum are off by a share of the operator norm, all else by a share of itself."""
+ends of the spectrum are off by a share of the operator norm, all else by a share of itself. An end
+that the run recorded with a bound is off by how far the exact one lies outside of the two."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class Finding:
     value, exact
         As computed in this way, and in float64.
     error
-        abs(value − exact) over abs(exact), or over the operator norm for an end.
+        abs(value − exact) over abs(exact), or over the operator norm for an end. Of an end that was
+        recorded with a bound, how far ``exact`` lies outside of the interval from one to the other,
+        over the norm.
     residual
         Of an eigenvalue: the residual over the operator norm, else NaN. That of ``recorded`` is
         the run's own; the others are of products with the float64 eigenvector.
@@ -80,10 +83,16 @@ class Finding:
         exact: float,
         scale: float | None = None,
         residual: float = math.nan,
+        bound: float = math.nan,
     ) -> "Finding":
-        """Return the finding with its error over ``scale``, by default the exact magnitude."""
+        """Return the finding with its error over ``scale``, by default the exact magnitude.
+
+        With a ``bound`` that is a number, what lies between it and ``value`` is no error.
+        """
         exact = float(exact)
-        difference, scale = abs(value - exact), abs(exact) if scale is None else scale
+        low, high = (value, value) if math.isnan(bound) else sorted((value, bound))
+        difference = math.nan if math.isnan(value) else max(low - exact, exact - high, 0.0)
+        scale = abs(exact) if scale is None else scale
         error = difference / scale if scale else (math.inf if difference else 0.0)
         return cls(quantity, method, value, exact, error, residual)
 
