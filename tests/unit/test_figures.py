@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import matplotlib.colors
 import numpy as np
 import pytest
+import seaborn
 
 import plot_figure
 import plot_supplement
@@ -41,6 +42,12 @@ def damaged(tmp_path_factory):
 
 def draw(number, cube, axis="training_time"):
     return paper.draw(FIGURES[number], cube, FIGURES[number].rho(MNIST_RHO), axis)
+
+
+def test_the_colours_are_seaborns_for_the_colour_blind():
+    palette = seaborn.color_palette("colorblind").as_hex()
+    used = (panels.BLUE, panels.GREEN, panels.VERMILION, panels.SKY)
+    assert used == tuple(palette[place] for place in (0, 2, 3, 9))
 
 
 def panels_of(figure):
@@ -372,7 +379,11 @@ def test_the_bounds_of_a_run_reach_from_zero_to_what_crosses_them(cube):
 @pytest.mark.parametrize(
     ("modules", "without"),
     [
-        ("plot_figure, plot_supplement, collect_runs, filter_diverged", ["jax"]),
+        ("collect_runs, filter_diverged", ["jax", "matplotlib"]),
+        (
+            "plot_figure, plot_supplement, plot_density, judge_claims, write_explorer",
+            ["jax", "scipy", "seaborn"],
+        ),
         ("pack_experiment, redraw", ["jax", "snakemake", "yaml"]),
         (
             "samedge.config.paper_figures, samedge.config.grid",

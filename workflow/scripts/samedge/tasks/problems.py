@@ -104,8 +104,13 @@ def measured_batch(
     if settings.batch_size is None:
         return train
     batches = Minibatches(train[0].shape[0], settings.batch_size, settings.seed)
-    chosen = batches.indices(step, 1)[0]
-    return tuple(x[chosen] for x in train)
+    return _chosen(train, batches.indices(step, 1)[0])
+
+
+@jax.jit
+def _chosen(train: tuple[jax.Array, ...], examples: np.ndarray) -> tuple[jax.Array, ...]:
+    """Return some of the examples, by one program in place of one for each part of an index."""
+    return tuple(x[examples] for x in train)
 
 
 @KINDS.register("images")
@@ -257,7 +262,7 @@ def _require_same_data(settings: RunSettings, data: TaskData) -> None:
 
 def _require_fit(settings: RunSettings, problem: Problem, dtype: np.dtype | type) -> None:
     """Refuse a model and a loss that do not fit together, or not the data."""
-    example = tuple(x[:1] for x in problem.train)
+    example = tuple(jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in problem.train)
     try:
         params = jax.eval_shape(problem.init, jax.random.key(0))
         point = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
