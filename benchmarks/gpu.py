@@ -45,6 +45,7 @@ SHARES = {
 COMPUTED = tuple(name for name in SHARES if name not in ("sharing", "resume", "runs"))
 WARM_UP = 0.4
 FREE = "--xla_gpu_deterministic_ops=false"
+WORK, PROGRAMS = "work", "programs"  # folders of what is measured, below each other
 RESERVE = 10.0  # seconds for the table and the picture
 
 
@@ -120,7 +121,7 @@ def _run_jobs(
 ) -> None:
     from benchmarks import gpu_jobs
 
-    jobs = gpu_jobs.Jobs(kit, store, output / "work" / name, cache, device)
+    jobs = gpu_jobs.Jobs(kit, store, output / WORK / name, cache, device)
     acts: dict[str, Callable[[], None]] = {
         "sharing": partial(gpu_jobs.measure_sharing, jobs),
         "resume": partial(gpu_jobs.measure_resume, jobs),
@@ -162,7 +163,7 @@ def run_all(
     """
     output.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * minutes - RESERVE
-    path, cache = output / "gpu.json", output / "work" / "programs"
+    path, cache = output / "gpu.json", output / WORK / PROGRAMS
     absent = {f"paper/{task}" for task in POINTS} - {f"paper/{task}" for task in kit.sizes.tasks}
     parts = [name for name in parts if name not in absent]
     common = ["--kit", str(kit.folder), "--cache", str(cache), "--device", device]
@@ -192,7 +193,7 @@ def warm_up(parts: Sequence[str], common: Sequence[str], output: Path, seconds: 
     begun = time.monotonic()
     processes = {}
     for name in parts:
-        own = ["--output", str(output / "work" / "warm-up" / name.replace("/", "_")), "--quick"]
+        own = ["--output", str(output / WORK / "warm-up" / name.replace("/", "_")), "--quick"]
         # A device that is named is shared; memory is taken as it is needed.
         variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         variables["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
@@ -289,7 +290,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         run_part(part, kit, output, arguments.cache, arguments.device, seconds)
         return
     if arguments.write_kit or (arguments.small and not (kit.folder / "sizes.json").is_file()):
-        write_kit(kit.folder, arguments.small)
+        # Measuring needs the programs of a kit that is written just before, on a CPU at least.
+        cache = None if arguments.write_kit else output / WORK / PROGRAMS
+        write_kit(kit.folder, arguments.small, cache)
         if arguments.write_kit:
             return
     if not (kit.folder / "sizes.json").is_file():

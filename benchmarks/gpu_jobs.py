@@ -1,8 +1,9 @@
 """Whole training jobs on the device: sharing a card, going on after a kill, runs of paper size.
 
 sharing
-    Three jobs of the default MNIST run at the same time on one card, by ``jobs_per_gpu``, over one
-    after the other; the one of the same seed must end with the same numbers.
+    Jobs of the default MNIST run, three of them unless the kit is small, at the same time on one
+    card, by ``jobs_per_gpu``, over one after the other; those of the same seed must end with the
+    same numbers.
 resume
     A job of each task that is killed after its first checkpoint and goes on, over one that is not:
     every number equal, to the bit.
@@ -26,7 +27,6 @@ from benchmarks import measuring
 from benchmarks.gpu_kit import POINTS, Kit, Store, cut_to_steps, train_command, train_job
 from samedge.config.settings import BudgetSettings, CheckSettings, RunSettings
 
-JOBS = 3
 TIMES = ("training_time", "wall_time")
 RESUMED_STEPS, RESUMED_CHECKS, CHECKPOINT_STEPS = 60, 4, 20
 CHECKS = 15  # of a run of paper size, about
@@ -46,12 +46,13 @@ class Jobs:
 
 
 def measure_sharing(jobs: Jobs) -> None:
-    """Run three jobs on one card, after each other and at the same time."""
+    """Run jobs on one card, after each other and at the same time."""
     kit, store, folder, device = jobs.kit, jobs.store, jobs.folder, jobs.device
     folder.mkdir(parents=True, exist_ok=True)
     settings, data = kit.settings("default/mnist"), kit.data_file("default/mnist")
-    seeds = [replace(settings, seed=seed) for seed in range(JOBS)]
-    shared = ["--cache", str(jobs.cache), "--jobs-per-gpu", str(JOBS)]
+    count = kit.sizes.sharing
+    seeds = [replace(settings, seed=seed) for seed in range(count)]
+    shared = ["--cache", str(jobs.cache), "--jobs-per-gpu", str(count)]
     train_job(settings, data, folder / "first.nc", device, *shared)  # compiles
     alone = measuring.timed(
         lambda: [
@@ -75,7 +76,7 @@ def measure_sharing(jobs: Jobs) -> None:
                 raise RuntimeError(log)
 
     together = measuring.timed(at_once).seconds
-    store("jobs", JOBS)
+    store("jobs", count)
     store("seconds_one_after_the_other", alone)
     store("seconds_at_once", together)
     pairs = [(folder / f"alone{run.seed}.nc", folder / f"shared{run.seed}.nc") for run in seeds]

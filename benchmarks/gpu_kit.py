@@ -48,6 +48,8 @@ class Sizes:
         SAM steps before the cold check of a paper-size run, and from there to the warm one.
     together
         Numbers of runs whose steps are taken at once.
+    sharing
+        Jobs that share the card.
     traps
         How many of the planted spectra the solver is held to.
     references
@@ -63,6 +65,7 @@ class Sizes:
     warm_up_steps: int
     between_checks: int
     together: tuple[int, ...]
+    sharing: int
     traps: int
     references: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -70,14 +73,14 @@ class Sizes:
 
 
 REFERENCES = ("mnist_mlp", "cifar10_cnn", "tiny_shakespeare_transformer")
-WHOLE = Sizes(8192, 0.5, 60, 10, (1, 2, 4, 8, 16), 30, REFERENCES, tuple(POINTS), 3600.0)
-SMALL = Sizes(256, 0.01, 2, 1, (1, 2), 1, REFERENCES[:1], ("tiny_shakespeare",), 4.0)
+WHOLE = Sizes(8192, 0.5, 60, 10, (1, 2, 4, 8, 16), 3, 30, REFERENCES, tuple(POINTS), 3600.0)
+SMALL = Sizes(256, 0.01, 2, 1, (1, 2), 2, 1, REFERENCES[:1], ("tiny_shakespeare",), 4.0)
 
 # What is cut down in the small kit, which shows on a CPU that everything works.
 SMALL_DATA = {"mnist": (100, 50), "cifar10": (20, 20), "tiny_shakespeare": (4000, 2000)}
 SMALL_MODELS = {
     "mnist": {"depth": 3, "width": 16},
-    "cifar10": {"blocks": 2, "channels": 4},
+    "cifar10": {"blocks": 1, "channels": 4},
     "tiny_shakespeare": {
         "layers": 1,
         "heads": 2,
@@ -128,7 +131,12 @@ class Kit:
             return file.isel(eta=0, rho=0, seed=0).load()
 
 
-def write_kit(folder: Path, small: bool, report: Callable[[str], None] = print) -> Kit:
+def write_kit(
+    folder: Path,
+    small: bool,
+    cache: Path | None = None,
+    report: Callable[[str], None] = print,
+) -> Kit:
     """Write a kit and train its default runs on this machine's CPU.
 
     Parameters
@@ -137,6 +145,8 @@ def write_kit(folder: Path, small: bool, report: Callable[[str], None] = print) 
         Where it is to lie.
     small
         Whether everything is cut down to what a CPU does in a minute.
+    cache
+        Where to keep the programs of the default runs; None keeps none.
     report
         Called with a line for each thing made.
 
@@ -171,7 +181,9 @@ def write_kit(folder: Path, small: bool, report: Callable[[str], None] = print) 
     for task in sizes.tasks:
         name = f"default/{task}"
         report(f"{name}: training on the CPU")
-        train_job(runs[name], kit.data_file(name), folder / "cpu" / f"{task}.nc", "cpu")
+        output = folder / "cpu" / f"{task}.nc"
+        options = () if cache is None else ("--cache", str(cache))
+        train_job(runs[name], kit.data_file(name), output, "cpu", *options)
     # Last: a kit that has it is whole.
     _write_json(folder / "sizes.json", asdict(sizes))
     return kit
