@@ -85,9 +85,10 @@ figures: $(STAMP)  ## run the default experiment: data, training, cubes, figures
 	$(ACTIVATE) && snakemake --report results/default/report.html
 
 # Two at a time: much of a test of the workflow is one process that starts, imports and waits. What
-# a file of tests shares is made once.
+# a file of tests shares is made once. The order of files is that of tests/conftest.py, not that of
+# their numbers of tests, by which the longest would come last.
 test: $(STAMP)  ## run all tests
-	$(ACTIVATE) && python -m pytest --numprocesses 2 --dist loadfile
+	$(ACTIVATE) && python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-newest:  ## run the unit and reference tests with the newest packages of the index, unlocked
 	$(NEWEST) && .venv-newest/bin/python -m pip list

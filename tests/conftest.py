@@ -8,6 +8,25 @@ import pytest
 pytest_plugins = ["tests.browser.chromium"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+#: Files that take longest, to begin with: what begins last then ends soon after the rest. The first
+#: makes the experiment that others share; the second, which does not need it, fills that time.
+LONGEST = (
+    "tests/workflow/test_rerun.py",
+    "tests/unit/test_benchmark_gpu.py",
+    "tests/workflow/test_night.py",
+    "tests/workflow/test_elsewhere.py",
+    "tests/workflow/test_by_hand.py",
+    "tests/reference/test_reference.py",
+    "tests/browser/test_explorer_page.py",
+    "tests/workflow/test_train_together.py",
+    "tests/workflow/test_plan.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first; pytest-xdist keeps the order if it is told to."""
+    places = {REPOSITORY / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
