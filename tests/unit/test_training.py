@@ -39,7 +39,7 @@ def run_settings(**changes):
         "microbatch": None,
         "budget": settings.BudgetSettings(6, None),
         "checks": settings.CheckSettings("even", 3, None),
-        "curvature": settings.CurvatureSettings(2, 1e-3, 50, 40, 1e-3),
+        "curvature": settings.CurvatureSettings(2, 1e-3, 50, 40, 1e-3, ends=0.05),
         "density": settings.DensitySettings((), 2, 4),
         "audit": settings.AuditSettings(()),
         "divergence": settings.DivergenceSettings(10.0, 3),
