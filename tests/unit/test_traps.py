@@ -1,10 +1,12 @@
 """The eigensolver is not fooled: planted clusters, overtaken warm starts, negative ends, ranks."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks.traps import SIZE, TOLERANCE, TRAPS, K, plant_ends, solve, spring
+from samedge.curvature.eigenpairs import top_eigenpairs
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -127,6 +129,43 @@ def test_ends_are_known_as_closely_as_is_asked_for():
     uncertified = solve(matrix, 0, overlook=1.0)
     assert np.isnan([uncertified.smallest_bound, uncertified.largest_bound]).all()
     assert uncertified.smallest == pytest.approx(-0.2, abs=0.05)
+
+
+def test_ends_that_are_asked_for_more_closely_than_can_be_known_end_all_the_same():
+    """Where all of a small space is explored, and where residuals of the ends leave more open."""
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        values = random.normal(size=20)
+        rotation = np.linalg.qr(random.normal(size=(20, 20)))[0]
+        matrix = ((rotation * values) @ rotation.T).astype(np.float32)
+        top = top_eigenpairs(
+            lambda point, matrix: 0.5 * point @ (matrix @ point),
+            jnp.zeros(20, jnp.float32),
+            (jnp.asarray(matrix),),
+            2,
+            key=jax.random.key(seed),
+            max_products=50,
+            ends=1e-3,
+        )
+        assert top.converged.all()
+        rounding = 1e-5 * np.abs(values).max()
+        assert top.smallest_bound - rounding <= values.min() <= top.smallest + rounding
+        assert top.largest - rounding <= values.max() <= top.largest_bound + rounding
+
+
+def test_as_many_vectors_come_back_as_pairs_were_asked_for():
+    values = np.concatenate([np.linspace(1.0, 0.7, 15), np.linspace(-0.1, 0.3, SIZE - 15)])
+    matrix = jnp.asarray(np.diag(values).astype(np.float32))
+    first = top_eigenpairs(
+        lambda point, matrix: 0.5 * point @ (matrix @ point),
+        jnp.zeros(SIZE, jnp.float32),
+        (matrix,),
+        15,
+        key=jax.random.key(0),
+    )
+    assert len(first.values) == len(first.vectors) == 15
+    for value, vector in zip(first.values, first.vectors, strict=True):
+        np.testing.assert_allclose(matrix @ vector, value * vector, atol=2e-3)
 
 
 @pytest.mark.parametrize("ends", [0, 1, -0.1, np.nan])

@@ -49,7 +49,7 @@ class Eigenpairs(NamedTuple):
         The algebraic ends of the spectrum as found: the outermost Ritz values, from inside.
     largest_bound, smallest_bound
         What no eigenvalue lies above, or below, but with the probability ``overlook``, each. NaN
-        where ``overlook`` is 1 or the cap on products was reached before.
+        where ``overlook`` is 1, or the cap on products was reached before that much was known.
     overlooked
         Bound on the probability that a further eigenvalue exceeds the wanted ones in magnitude,
         by more than the tolerance and the residuals.
@@ -176,7 +176,10 @@ def top_eigenpairs(
     if start is not None:
         _require_start(start, flat)
     hessian = Hessian(loss, params, tuple(data), microbatch, pure, known)
-    solver = Solver(hessian, params, k, tolerance, overlook, max_products, max_vectors, key, pause)
+    within = ENDS if ends is True else float(ends) or 1.0
+    solver = Solver(
+        hessian, params, k, tolerance, overlook, within, max_products, max_vectors, key, pause
+    )
     solver.begin(start)
     solver.follow()
     while not solver.exhausted and solver.overlooked > overlook:
@@ -184,7 +187,7 @@ def top_eigenpairs(
         solver.follow()
     complete = not solver.exhausted
     if ends and complete:
-        solver.bound_ends(ENDS if ends is True else ends)
+        solver.bound_ends()
     smallest, largest = solver.ends()
     smallest_bound, largest_bound = solver.bounds()
     residuals = solver.basis.residual_norms(solver.wanted, k)

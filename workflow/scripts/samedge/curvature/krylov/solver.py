@@ -62,6 +62,7 @@ class Solver:
         k: int,
         tolerance: float,
         overlook: float,
+        within: float,
         max_products: int,
         max_vectors: int,
         key: jax.Array,
@@ -71,6 +72,7 @@ class Solver:
         self.k = k
         self.tolerance = tolerance
         self.overlook = overlook
+        self.within = within  # share of the operator norm to which ends are to be known
         self.key = key
         # Pairs with which a full basis goes on.
         capacity = self.basis.capacity
@@ -138,15 +140,17 @@ class Solver:
             self.overlooked = sequence.miss_probability(bound)
             self.pace.aim(self.basis.spent, self.overlooked / self.overlook)
 
-    def bound_ends(self, within: float) -> None:
-        """Explore until both ends are known to within this share of the operator norm.
+    def bound_ends(self) -> None:
+        """Explore until both ends are known to ``within``, a share of the operator norm.
 
         They are if bounds that hold but with the probability ``overlook`` are that near; where
         that is 1, if they are Ritz values of residuals that small.
         """
         sequence = self.sequence or self._begin_sequence()
         self.pace = Pace(1)
-        while (missed := self._ends_missed(sequence, within)) > 1 and not self._capped():
+        while (missed := self._ends_missed(sequence)) > 1 and not self._capped():
+            if sequence.ended:
+                return  # there is no more to know
             self.pace.aim(self.basis.spent, missed)
             self._explore(sequence)
 
@@ -176,7 +180,7 @@ class Solver:
 
         The array has the same number of rows whatever p; those from p on are zero.
         """
-        most = min(self.half, RECALLED)
+        most = min(self.half, max(self.k, RECALLED))
         kept = self.basis.order[:most]
         return self.basis.values[kept], self.basis.ritz_vectors(kept, most)
 
@@ -204,16 +208,20 @@ class Solver:
         else:
             sequence.ended = True
 
-    def _ends_missed(self, sequence: certificate.Sequence, within: float) -> float:
+    def _ends_missed(self, sequence: certificate.Sequence) -> float:
         """Return by what ratio the worse known end misses what is asked for."""
-        distance = within * self.basis.norm
+        distance = self.within * self.basis.norm
         if self.overlook == 1:
             pairs = zip((0, self.basis.filled - 1), sequence.residuals, strict=True)
             return max(0 if pair in self.wanted else norm / distance for pair, norm in pairs)
-        return max(
-            self._chances_beyond(sequence, sign, end, np.array([distance]))[0] / self.overlook
-            for sign, end in zip((-1, 1), self.ends(), strict=True)
-        )
+        values, norms = self.deflated
+        missed = []
+        for sign, end in zip((-1, 1), self.ends(), strict=True):
+            # No nearer than the residuals of deflated pairs at that end let a bound be.
+            near = np.linalg.norm(norms[np.abs(values - end) < distance])
+            at = np.array([max(distance, 2 * near)])
+            missed.append(self._chances_beyond(sequence, sign, end, at)[0] / self.overlook)
+        return max(missed)
 
     def _chances_beyond(
         self, sequence: certificate.Sequence, sign: int, end: float, distances: np.ndarray
@@ -293,6 +301,8 @@ class Solver:
         bound = self._magnitudes()[-1] + self.margin
         found, norms = (self.residual_norms(pairs) for pairs in (self.wanted, others))
         shifts = norms**2 / (bound - np.abs(self.basis.values[others]))
+        # What is known less well than the ends are to be would keep their bounds away.
+        shifts[norms > self.within * self.basis.norm / 4] = np.inf
         cheapest = np.argsort(shifts)
         within = cheapest[np.cumsum(shifts[cheapest]) <= self.margin / 2]
         return self.wanted + [others[place] for place in within], np.append(found, norms[within])
