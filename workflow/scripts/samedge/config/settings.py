@@ -281,9 +281,9 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
     Raises
     ------
     ValueError
-        For something that is no mapping, or keys that are missing, if they have no default, or not
-        known. The values
-        themselves are not checked: :func:`samedge.config.experiment.validate` does that.
+        For something that is no mapping, or keys that are not known, or missing and without a
+        default. The values themselves are not checked:
+        :func:`samedge.config.experiment.validate` does that.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__} needs keys and values, found {values!r}")

@@ -15,15 +15,12 @@ models are those of :mod:`samedge.tasks.sizes`.
 import math
 
 from samedge.config.settings import RunSettings
+from samedge.curvature.limits import kept_vectors
 from samedge.tasks.sizes import SIZES, Size
 
 # Parameter vectors of a training step: the parameters, those perturbed, both gradients, the
 # update, and a Hessian-vector product's direction and result, with one to spare.
 TRAINING = 8
-# Ritz vectors at most that a check leaves for the next one to start from.
-KEPT = 12
-# What the solver works with beside its basis, the products and what was kept.
-WORKING = 10
 # Of runs that train at once, the parameters as their common program takes and returns them.
 STACKED = 2
 # A datum is a number of the data file as read, one in NumPy's float type and one on the device.
@@ -58,9 +55,10 @@ def together_mb(run: RunSettings, at_once: int) -> int:
     ``run`` is any of them. A size that is not known counts as for one run, once for each.
     """
     # Solver and density do not work at the same time; what the solver starts from next stays.
-    density = KEPT + run.density.steps if run.density.at else 0
+    kept = kept_vectors(run.curvature.eigenvalues)
+    density = kept + run.density.steps if run.density.at else 0
     stacked = STACKED if at_once > 1 else 0
-    vectors = max(_of_the_solver(run), density) + (at_once - 1) * KEPT
+    vectors = max(_of_the_solver(run), density) + (at_once - 1) * kept
     vectors += at_once * (TRAINING + stacked + len(run.audit.at))
     return _megabytes(run, vectors, bytes_each=4, at_once=at_once)
 
@@ -76,8 +74,12 @@ def _of_the_solver(run: RunSettings) -> int:
     A check that was to be certified only if its ranks change then starts from what it has found,
     while the run still holds what the check before had left.
     """
-    kept = 2 if run.curvature.certify == 1 else 3
-    return 2 * run.curvature.max_vectors + kept * KEPT + WORKING
+    curvature = run.curvature
+    starts = 2 if curvature.certify == 1 else 3
+    kept = starts * kept_vectors(curvature.eigenvalues)
+    # Beside the basis, its products and what is kept: residuals, the pairs as they are returned.
+    working = 2 * curvature.eigenvalues + 4
+    return 2 * curvature.max_vectors + kept + working
 
 
 def _megabytes(run: RunSettings, vectors: int, bytes_each: int, at_once: int = 1) -> int:

@@ -31,12 +31,12 @@ from samedge.curvature.krylov import certificate, rows
 from samedge.curvature.krylov.basis import Basis
 from samedge.curvature.krylov.hessian import Hessian
 from samedge.curvature.krylov.pace import Pace
+from samedge.curvature.limits import kept_vectors
 
 STALE = 0.1  # residual over eigenvalue from which on an earlier spectrum no longer holds
 LEAST = 0.1  # recalled Ritz values below this share of the largest correct nothing
 NEAREST = 0.1  # a correction takes no Ritz value to be closer than this, relative to the wanted one
 BLIND = 3  # products of a sequence before anything can be said of its pace
-RECALLED = 12  # Ritz pairs at most that the next measurement starts from
 
 
 class RitzPairs(NamedTuple):
@@ -180,7 +180,7 @@ class Solver:
 
         The array has the same number of rows whatever p; those from p on are zero.
         """
-        most = min(self.half, max(self.k, RECALLED))
+        most = min(self.half, kept_vectors(self.k))
         kept = self.basis.order[:most]
         return self.basis.values[kept], self.basis.ritz_vectors(kept, most)
 
