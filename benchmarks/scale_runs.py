@@ -49,6 +49,8 @@ def values_of(settings: RunSettings, checks: int) -> dict[str, np.ndarray]:
         "overlooked": np.full(checks, 1e-4),
         "largest_eigenvalue": eigenvalue[:, 0],
         "smallest_eigenvalue": -0.2 * eigenvalue[:, 0],
+        "largest_eigenvalue_bound": 1.01 * eigenvalue[:, 0],
+        "smallest_eigenvalue_bound": -0.24 * eigenvalue[:, 0],
         "gradient_alignment": alignment[0],
         "sam_gradient_alignment": alignment[1],
         "hessian_vector_products": np.full(checks, 47.0),

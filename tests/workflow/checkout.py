@@ -27,9 +27,6 @@ UNSET = (
     "SNAKEMAKE_PROFILE",
     "XLA_FLAGS",
 )
-# Half of what a tiny job does is compiling. What is shown here is not about the code that comes of
-# it: that is for the unit tests, the reference, and the default experiment.
-QUICKLY_COMPILED = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 LONGEST = 900  # seconds that one command may take on a machine with other work
 
 
@@ -143,7 +140,7 @@ class Checkout:
         return subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             cwd=self.root,
-            env=inherited | {"PATH": path} | QUICKLY_COMPILED | environment,
+            env=inherited | {"PATH": path} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
