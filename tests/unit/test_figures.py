@@ -12,6 +12,7 @@ import plot_supplement
 from samedge.base.errors import UserError
 from samedge.config.paper_figures import FIGURES, drawable
 from samedge.figures import panels, paper, supplement
+from samedge.figures.time_axis import time_axis
 from samedge.records import cubes, describe
 from samedge.records import files as records
 from samedge.updates.edges import edge_ratio
@@ -183,7 +184,7 @@ def test_figure_1_is_the_edge_ratio():
 )
 def test_the_unit_of_time_suits_the_longest_run(cube, scale, unit, seconds):
     longer = cube.assign(training_time=cube["training_time"] * scale)
-    time = panels.time_axis(longer, "training_time")
+    time = time_axis(longer, "training_time")
     assert time.label == f"Training time ({unit})"
     run = at(longer, 0, "0")
     np.testing.assert_allclose(time.of(run) * seconds, run["training_time"], rtol=1e-15)

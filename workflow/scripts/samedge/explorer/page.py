@@ -22,6 +22,7 @@ from samedge.analysis.quantities import BOUNDED, LATE, median_over_seeds
 from samedge.analysis.statistics import STATISTICS
 from samedge.base.errors import UserError
 from samedge.figures import panels
+from samedge.figures.time_axis import time_axis
 from samedge.records import describe, files, schema
 from samedge.records.cubes import ending
 from samedge.records.schema import VARIABLES
@@ -130,7 +131,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
             f"the cube of '{settings['task']}' has no runs; give the one with diverged runs in it"
         )
     statistics = {name: _statistic(cube, name) for name in MAPPED}
-    time = panels.time_axis(cube, "training_time")
+    time = time_axis(cube, "training_time")
     note = describe.data_note(cube)
     numbers = len(CHECK_COLUMNS) + len(COMPUTED) + len(RANK_COLUMNS) * cube.sizes["rank"]
     shown = max(2, room // numbers)

@@ -5,7 +5,6 @@ and draws on the axes it is given; layout, titles and legends are :mod:`samedge.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
 from samedge.analysis.quantities import BOUNDED
+from samedge.figures.time_axis import TimeAxis
 from samedge.records import schema
 
 # Of seaborn's palette "colorblind". Importing seaborn, which imports SciPy, would be a third of the
@@ -54,31 +54,6 @@ TRANSIENT = 0.05
 #: The least and the greatest values over seeds, as two runs.
 Spread = tuple[xr.Dataset, xr.Dataset]
 BAND_ALPHA = 0.22
-
-
-@dataclass(frozen=True)
-class TimeAxis:
-    """The quantity on x: a variable of the cube, what to multiply it by, and the axis label."""
-
-    variable: str
-    factor: float
-    label: str
-
-    def of(self, run: xr.Dataset) -> np.ndarray:
-        """Return x at every check of a run, in the unit of the label."""
-        return run[self.variable].values * self.factor
-
-
-def time_axis(cube: xr.Dataset, variable: str) -> TimeAxis:
-    """Return the x axis for a cube, time in the unit (s, min, h) that suits its longest run."""
-    if variable == "step":
-        return TimeAxis(variable, 1.0, "Optimiser step")
-    times = cube[variable].values
-    longest = np.nanmax(times) if np.isfinite(times).any() else 0.0
-    unit, seconds = "s", 1.0
-    if longest >= 120:
-        unit, seconds = ("min", 60.0) if longest < 7200 else ("h", 3600.0)
-    return TimeAxis(variable, 1.0 / seconds, f"Training time ({unit})")
 
 
 def measured(run: xr.Dataset) -> xr.Dataset:

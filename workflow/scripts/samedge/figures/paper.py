@@ -23,6 +23,7 @@ from samedge.base.errors import UserError
 from samedge.base.files import whole_file
 from samedge.config.paper_figures import FigureSpec
 from samedge.figures import panels
+from samedge.figures.time_axis import TimeAxis, time_axis
 from samedge.records import describe, files, schema
 from samedge.records.cubes import ending
 from samedge.updates.edges import edge_ratio
@@ -135,7 +136,7 @@ def eigenvalue_figure(
     # Far below 2/eta the eigenvalues of SAM runs would be one flat line on a linear axis.
     log = gd_edge and float(rho) != 0
 
-    def panel(ax: Axes, runs: list[Run], time: panels.TimeAxis) -> None:
+    def panel(ax: Axes, runs: list[Run], time: TimeAxis) -> None:
         for run in runs:
             panels.eigenvalues(ax, run.data, time, gd_edge, run.alpha, run.spread)
         drawn = [run.data for run in runs]
@@ -156,7 +157,7 @@ def loss_figure(cube: xr.Dataset, rho: str, axis: str, number: str) -> Figure:
     """Return the training loss of gradient descent and of SAM, on a logarithmic axis."""
     radii = ["0", rho]
 
-    def panel(ax: Axes, runs: list[Run], time: panels.TimeAxis) -> None:
+    def panel(ax: Axes, runs: list[Run], time: TimeAxis) -> None:
         for run in runs:
             position = int(float(run.rho) != 0)
             label = algorithm(cube, radii[position])
@@ -168,7 +169,7 @@ def loss_figure(cube: xr.Dataset, rho: str, axis: str, number: str) -> Figure:
 def alignment_figure(cube: xr.Dataset, rho: str, axis: str, number: str) -> Figure:
     """Return the alignments of both gradients with the principal eigenvector."""
 
-    def panel(ax: Axes, runs: list[Run], time: panels.TimeAxis) -> None:
+    def panel(ax: Axes, runs: list[Run], time: TimeAxis) -> None:
         for run in runs:
             panels.alignments(ax, run.data, time, run.alpha, run.spread)
 
@@ -190,11 +191,11 @@ def _panels_figure(
     axis: str,
     title: str,
     y_label: str,
-    panel: Callable[[Axes, list[Run], panels.TimeAxis], None],
+    panel: Callable[[Axes, list[Run], TimeAxis], None],
 ) -> Figure:
     """Return a figure with one panel per eta, the legend and the footnote below."""
     positions = [rho_position(cube, rho) for rho in radii]
-    time = panels.time_axis(cube.isel(rho=positions), axis)
+    time = time_axis(cube.isel(rho=positions), axis)
     count = cube.sizes["eta"]
     columns = {1: 1, 2: 2, 4: 2}.get(count, 3 if count <= 9 else 4)
     rows = -(-count // columns)

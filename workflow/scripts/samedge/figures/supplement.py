@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from samedge.figures import panels, paper
+from samedge.figures.time_axis import time_axis
 from samedge.records import describe, files, schema
 from samedge.records.cubes import run_name
 
@@ -29,7 +30,7 @@ def completed_runs(cube: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
 def run_page(run: xr.Dataset, axis: str) -> Figure:
     """Return all plots of one run: eigenvalues with and without 2/eta, loss, alignments, ..."""
     with matplotlib.style.context(paper.STYLE):
-        time = panels.time_axis(run, axis)
+        time = time_axis(run, axis)
         # All pages are alike, so that fixed margins do, at a fraction of the time.
         figure = Figure(figsize=SIZE, layout="none")  # type: ignore[arg-type]
         layout: list[Any] = [
