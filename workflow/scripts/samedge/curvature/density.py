@@ -17,7 +17,7 @@ import numpy as np
 from samedge.curvature import arguments
 from samedge.curvature.krylov.hessian import Hessian, flat_shape, product
 from samedge.curvature.krylov.quadrature import Estimate, moment
-from samedge.curvature.krylov.rows import Rows, outside, without_neighbours
+from samedge.curvature.krylov.rows import Rows, column, outside, without_neighbours
 from samedge.curvature.products import Loss, explained_derivatives
 from samedge.curvature.scaling import OperatorScale
 
@@ -160,17 +160,14 @@ def _tridiagonalise(
     chain = _Chain(np.zeros(0), np.zeros(0), 0.0)
     # What is left of products within the span of the vectors is rounding.
     rounding = 4 * float(jnp.finfo(flat.dtype).eps)
-    before, coupling = vector, 0.0
+    before, coupling = vector, jnp.zeros((), flat.dtype)
     for number in range(steps):
         pause()
         vectors.put(number, vector)
         made, value = without_neighbours(product(hessian, params, vector), vector, before, coupling)
-        before = vector
-        vector, coupling, column = outside(vectors.blocks, np.int32(number + 1), made)
-        parts = np.append(np.asarray(column, np.float64), float(coupling))
-        parts[number] += float(value)
-        if number:
-            parts[number - 1] += chain.couplings[-1]
+        following, length, components = outside(vectors.blocks, np.int32(number + 1), made)
+        parts = np.append(column(components, number, value, coupling), float(length))
+        before, vector, coupling = vector, following, length
         chain = _Chain(
             np.append(chain.diagonal, parts[number]),
             np.append(chain.couplings, parts[-1]),

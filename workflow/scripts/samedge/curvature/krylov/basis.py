@@ -23,7 +23,7 @@ class Step(NamedTuple):
     column: jax.Array  # (capacity,), of the projection of the Hessian on the basis
     length: jax.Array  # of what of the product is outside the basis, the rest
     value: jax.Array  # to be added to the column at the vector itself
-    coupling: jax.Array | float  # to be added at the vector before
+    coupling: jax.Array  # to be added at the vector before
 
 
 class Basis:
@@ -113,10 +113,6 @@ class Basis:
     def order(self) -> list[int]:
         """The Ritz pairs by decreasing magnitude."""
         return self._ritz_pairs()[2]
-
-    def expect(self, size: float) -> None:
-        """Begin at the scale of a Hessian of this norm."""
-        self.scale.expect(size)
 
     def append(self, direction: jax.Array, count: int = 1, onwards: bool = False) -> bool:
         """Multiply what a direction adds to the basis; then the rest of that product, and so on.
@@ -270,10 +266,7 @@ class Basis:
 
     def _column(self, step: Step) -> tuple[np.ndarray, float]:
         """Return what a step adds to the projection (filled + 1,), and the norm of its product."""
-        column = np.array(step.column[: self.filled + 1], np.float64)
-        column[-1] += step.value
-        if step.coupling:
-            column[-2] += step.coupling
+        column = rows.column(step.column, self.filled, step.value, step.coupling)
         return column, float(np.hypot.reduce([*column, step.length]))
 
     def _project(self, projection: np.ndarray) -> None:

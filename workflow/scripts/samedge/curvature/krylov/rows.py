@@ -155,6 +155,18 @@ def without_neighbours(
     return product - value * vector - coupling * before, value
 
 
+def column(components: jax.Array, place: int, value: jax.Array, coupling: jax.Array) -> np.ndarray:
+    """Return all components (place + 1,) of a product along the rows up to that of its vector.
+
+    These are what :func:`outside` found, and what :func:`without_neighbours` took before.
+    """
+    found = np.array(components[: place + 1], np.float64)
+    found[place] += float(value)
+    if place:
+        found[place - 1] += float(coupling)
+    return found
+
+
 def _one_pass(blocks: Blocks, filled: np.int32, vector: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Subtract from a vector its components along the filled rows, and return them too."""
     found = []

@@ -101,7 +101,7 @@ class Solver:
     def begin(self, start: Any) -> None:
         """Start from the :class:`RitzPairs` of an earlier measurement, or from a random vector."""
         if start is not None:
-            self.basis.expect(np.abs(start.ritz_values).max())
+            self.basis.scale.expect(np.abs(start.ritz_values).max())
         if start is None or not self.basis.append(start.ritz_vectors[0]):
             self.basis.append(self._random())
             return
