@@ -19,6 +19,7 @@ from samedge.curvature.density import spectral_density
 from samedge.curvature.eigenpairs import top_eigenpairs
 from samedge.curvature.krylov import certificate
 from samedge.curvature.krylov.quadrature import moment
+from samedge.machine.compilation_cache import count_programs
 from samedge.tasks.problems import Problem
 from samedge.training import loop as training
 from samedge.training.steps import alignment, norm_of
@@ -366,3 +367,11 @@ def test_the_audit_judges_products_at_any_scale(exponent):
         value, residual = float64._Point.rayleigh(Point(), lambda *arguments: product, vector)
     assert np.ldexp(value, -exponent) == pytest.approx(5.0)
     assert np.ldexp(residual, -exponent) == pytest.approx(np.sqrt(5))
+
+
+def test_a_sam_gradient_compiles_once():
+    points, matrix = np.ones((2, SIZE), np.float32), random_symmetric(0).astype(np.float32)
+    sam_gradient(quadratic, points[0], (matrix,), 0.5)
+    programs = count_programs()
+    sam_gradient(quadratic, points[1], (matrix,), 0.25)
+    assert programs.needed == 0

@@ -68,7 +68,10 @@ def ascended(
         point = optax.apply_updates(params, rule.perturb(gradient, rho, epsilon))
         return value_and_grad(point)[1]
 
-    return jax.lax.cond(rho > 0, displaced, lambda: gradient)
+    if isinstance(rho, jax.core.Tracer):
+        return jax.lax.cond(rho > 0, displaced, lambda: gradient)
+    # Outside of a compiled program a condition would be compiled anew at every call.
+    return displaced() if float(rho) > 0 else gradient
 
 
 def sam_gradient(
