@@ -86,7 +86,11 @@ figures: $(STAMP)  ## run the default experiment: data, training, cubes, figures
 
 # Two at a time: much of a test of the workflow is one process that starts, imports and waits. What
 # a file of tests shares is made once. The order of files is that of tests/conftest.py, not that of
-# their numbers of tests, by which the longest would come last.
+# their numbers of tests, by which the longest would come last. What tests compute is soon computed,
+# and compiling it is most of their work; without LLVM's optimisations that takes two thirds of the
+# time, and rounds otherwise. "make test XLA_FLAGS=", pytest by itself and "make test-newest" compile
+# as users do.
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0
 test: $(STAMP)  ## run all tests
 	$(ACTIVATE) && python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

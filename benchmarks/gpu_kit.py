@@ -74,7 +74,7 @@ class Sizes:
 
 REFERENCES = ("mnist_mlp", "cifar10_cnn", "tiny_shakespeare_transformer")
 WHOLE = Sizes(8192, 0.5, 60, 10, (1, 2, 4, 8, 16), 3, 30, REFERENCES, tuple(POINTS), 3600.0)
-SMALL = Sizes(256, 0.01, 2, 1, (1, 2), 2, 1, REFERENCES[:1], ("tiny_shakespeare",), 4.0)
+SMALL = Sizes(256, 0.01, 2, 1, (1, 2), 2, 1, REFERENCES[:1], ("mnist",), 4.0)
 
 # What is cut down in the small kit, which shows on a CPU that everything works.
 SMALL_DATA = {"mnist": (100, 50), "cifar10": (20, 20), "tiny_shakespeare": (4000, 2000)}

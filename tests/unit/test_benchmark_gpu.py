@@ -36,7 +36,7 @@ def results(output):
 
 
 def test_every_part_ends_well(results):
-    absent = {"paper/mnist", "paper/cifar10"}
+    absent = {"paper/cifar10", "paper/tiny_shakespeare"}
     assert results["endings"].keys() == SHARES.keys() - absent
     failures = {name: end["failure"] for name, end in results["endings"].items() if end["failure"]}
     assert not failures
@@ -47,7 +47,7 @@ def test_on_a_cpu_the_numbers_are_the_cpus(results):
     assert parity["reference mnist_mlp"]["loss_error"] < 1e-5
     assert parity["reference mnist_mlp"]["eigenvalue_error"] < 1e-3
     assert parity["traps"] == {"count": 1, "right": 1, "fooled": 0}
-    found = parity["default tiny_shakespeare"]
+    found = parity["default mnist"]
     assert set(found["loss_difference"] + found["eigenvalue_difference"]) == {0.0}
     assert results["parts"]["convolution"]["difference"] < 1e-4
 
@@ -55,8 +55,8 @@ def test_on_a_cpu_the_numbers_are_the_cpus(results):
 def test_jobs_share_a_device_and_go_on_after_a_kill(results):
     assert results["parts"]["sharing"]["differing"] == []
     resume = results["parts"]["resume"]
-    assert resume["tiny_shakespeare_killed"] and resume["tiny_shakespeare_went_on"]
-    assert resume["tiny_shakespeare_differing"] == []
+    assert resume["mnist_killed"] and resume["mnist_went_on"]
+    assert resume["mnist_differing"] == []
 
 
 def test_there_are_a_table_a_picture_and_run_files(output, results):
@@ -64,7 +64,7 @@ def test_there_are_a_table_a_picture_and_run_files(output, results):
     assert text == report(results) + "\n"
     assert "every number equal to the bit" in text
     assert (output / "gpu.png").read_bytes().startswith(b"\x89PNG")
-    assert (output / "tiny_shakespeare.nc").is_file()
+    assert (output / "mnist.nc").is_file()
 
 
 def test_a_kit_that_is_not_there_is_named(tmp_path, repository):
@@ -81,4 +81,4 @@ def test_a_kit_that_is_not_there_is_named(tmp_path, repository):
 
 def test_a_kit_says_how_much_to_measure(output):
     sizes = Kit(output.parent / "kit").sizes
-    assert sizes.tasks == ("tiny_shakespeare",) and sizes.together == (1, 2)
+    assert sizes.tasks == ("mnist",) and sizes.together == (1, 2)

@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
+import preloaded
 
 HERE = Path(__file__).parent
 SOURCES = ("Snakefile", "config.yaml", "config", "envs", "profiles", "workflow")
@@ -25,7 +28,6 @@ UNSET = (
     "JAX_PLATFORMS",
     "PYTHONPATH",
     "SNAKEMAKE_PROFILE",
-    "XLA_FLAGS",
 )
 LONGEST = 900  # seconds that one command may take on a machine with other work
 
@@ -113,7 +115,23 @@ class Checkout:
 
     def snakemake(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
         """Run Snakemake on the tiny experiment and return how it ended, both outputs in one."""
-        return self.python("-m", "snakemake", "--configfile", TINY, *arguments, **environment)
+        return self.bare_snakemake("--configfile", TINY, *arguments, **environment)
+
+    def bare_snakemake(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+        """Run Snakemake on the experiment that the arguments say, the default one if they do not.
+
+        Settings of Python itself, and of the terminal's language, count when it starts, so that an
+        environment with some of them gets an interpreter of its own.
+        """
+        if any(name.startswith(("PYTHON", "LC_")) for name in environment):
+            return self.python("-m", "snakemake", *arguments, **environment)
+        texts = [str(argument) for argument in arguments]
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "output"
+            status = preloaded.run(
+                texts, self.root, self._environment(environment), output, LONGEST
+            )
+            return subprocess.CompletedProcess(texts, status, output.read_text(encoding="utf-8"))
 
     def script(
         self, name: str, *arguments: object, **environment: str
@@ -135,17 +153,21 @@ class Checkout:
         self, *arguments: object, start_new_session: bool = False, **environment: str
     ) -> subprocess.Popen:
         """Start the interpreter of these tests here, both outputs in one pipe."""
-        inherited = {name: value for name, value in os.environ.items() if name not in UNSET}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
         return subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             cwd=self.root,
-            env=inherited | {"PATH": path} | environment,
+            env=self._environment(environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=start_new_session,
         )
+
+    def _environment(self, changes: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment in which something runs here."""
+        inherited = {name: value for name, value in os.environ.items() if name not in UNSET}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
+        return inherited | {"PATH": path} | changes
 
     def training_processes(self) -> list[int]:
         """Return the ids of the training processes that run here."""
@@ -171,9 +193,7 @@ class Checkout:
         if changes:
             configfiles = (*configfiles, self.overlay(changes))
         chosen = ("--configfile", *configfiles) if configfiles else ()
-        done = self.python(
-            "-m", "snakemake", "--nocolor", "--dry-run", *targets, *chosen, **environment
-        )
+        done = self.bare_snakemake("--nocolor", "--dry-run", *targets, *chosen, **environment)
         assert done.returncode == 0, done.stdout
         return parse(done.stdout)
 

@@ -71,6 +71,7 @@ def test_equal_runs_at_the_size_of_the_default_experiment(changeable: Checkout, 
     assert prepared.returncode == 0, prepared.stdout
     settings = ("--configfile", "config.yaml", TINY, changeable.overlay(changes), "--task", "mnist")
     point = ("--eta", 0.3, "--rho", 0.1, "--data", tmp_path / "data.npz")
+    point += ("--cache", tmp_path / "programs")
     one, other = (
         train(changeable, tmp_path / f"{name}.nc", *settings, *point) for name in ("one", "other")
     )
@@ -173,7 +174,7 @@ def test_jobs_run_in_the_container_that_the_configuration_names(unrun, tmp_path,
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.defpath}"
     named = there.overlay({"container": "samedge.sif"})
     target = ("--cores", "1", "results/tiny/figures/figure_01.pdf", "--configfile", TINY, named)
-    done = there.python("-m", "snakemake", *target, *methods, PATH=path)
+    done = there.bare_snakemake(*target, *methods, PATH=path)
     assert done.returncode == 0, done.stdout
     assert ("in the image samedge.sif" in done.stdout) == bool(methods)
     assert there.result("figures/figure_01.pdf").exists()

@@ -12,6 +12,8 @@ from checkout import TINY, Checkout
 # One task of the tiny experiment with two runs.
 SMALL = {
     "experiment": "small",
+    "density": {"at": []},
+    "audit": {"at": []},
     "tasks": {"cifar10": None, "tiny_shakespeare": None, "mnist": {"eta": [0.1]}},
 }
 MODULE = """
@@ -41,9 +43,15 @@ def overlays(unrun: Checkout, tmp_path):
 
 def snakemake(folder, *arguments):
     """Run Snakemake in a folder."""
-    done = Checkout(folder).python("-m", "snakemake", "--cores", "all", *arguments)
+    done = Checkout(folder).bare_snakemake("--cores", "all", *arguments)
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+def folder_with_programs(finished: Checkout, root, results):
+    """Make a folder in which the small experiment is to run, with the programs it will need."""
+    shutil.copytree(finished.result("cache"), root / "mine" / results / "small" / "cache")
+    return root / "mine"
 
 
 def made(folder):
@@ -52,9 +60,8 @@ def made(folder):
     return {name for name in names if (folder / "results/small" / name).is_file()} == names
 
 
-def test_from_another_folder(unrun: Checkout, overlays, tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
+def test_from_another_folder(unrun: Checkout, finished: Checkout, overlays, tmp_path):
+    folder = folder_with_programs(finished, tmp_path, "results")
     options = ("--resources", "gpu=1", "--configfile", *overlays)
     snakefile = ("--snakefile", unrun.root / "Snakefile")
     snakemake(tmp_path, *snakefile, "--directory", folder, *options)
@@ -63,9 +70,8 @@ def test_from_another_folder(unrun: Checkout, overlays, tmp_path):
     assert "Nothing to be done" in snakemake(folder, *snakefile, *options)
 
 
-def test_as_a_module_with_a_prefix(unrun: Checkout, overlays, tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
+def test_as_a_module_with_a_prefix(unrun: Checkout, finished: Checkout, overlays, tmp_path):
+    folder = folder_with_programs(finished, tmp_path, "edges/results")
     config = {}
     for path in overlays:
         update_config(config, yaml.safe_load(path.read_text(encoding="utf-8")))

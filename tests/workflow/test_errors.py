@@ -33,7 +33,7 @@ def test_a_configuration_that_is_wrong(unrun: Checkout, setting, parts):
 
 @pytest.mark.parametrize("target", ["audit", "results/default/audit/mnist/eta0.3_rho0_seed0.json"])
 def test_an_audit_that_the_configuration_does_not_ask_for(unrun: Checkout, target):
-    done = unrun.python("-m", "snakemake", "--dry-run", target)
+    done = unrun.bare_snakemake("--dry-run", target)
     assert_message(done, "audit.at is empty", "such as [1] for the last check")
 
 
@@ -48,7 +48,7 @@ def test_a_run_that_is_not_in_the_grid(unrun: Checkout):
 def test_a_density_that_is_not_estimated(unrun: Checkout, target):
     none = unrun.root / "none.yaml"
     none.write_text("density: {at: []}\n", encoding="utf-8")
-    done = unrun.python("-m", "snakemake", "--dry-run", target, "--configfile", TINY, "none.yaml")
+    done = unrun.bare_snakemake("--dry-run", target, "--configfile", TINY, "none.yaml")
     assert_message(done, "density_mnist: no density is estimated", "density.at is empty")
 
 

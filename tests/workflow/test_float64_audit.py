@@ -42,9 +42,7 @@ def changed(audited: Checkout, tmp_path) -> Checkout:
 
 def snakemake(checkout: Checkout, target: str):
     resources = ("--cores", "all", "--resources", "gpu=1")
-    return checkout.python(
-        "-m", "snakemake", *resources, "--configfile", *CONFIGURATION, "--", target
-    )
+    return checkout.bare_snakemake(*resources, "--configfile", *CONFIGURATION, "--", target)
 
 
 def counts(checkout: Checkout):

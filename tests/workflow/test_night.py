@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -71,15 +72,18 @@ def test_a_full_disk_costs_nothing_that_was_finished(finished: Checkout, tmp_pat
     assert [*output.parent.iterdir()] == [output]
 
 
-def cut_off(checkout: Checkout, output: Path) -> tuple[str, ...]:
-    """Train a run by hand that ends with checkpoints alone; return the command."""
-    command = by_hand(checkout, output, "--checkpoint-steps", "4")
+@pytest.fixture(scope="module")
+def checkpoints(finished: Checkout, tmp_path_factory) -> Path:
+    """Return the checkpoints of a run by hand that left nothing else."""
+    output = tmp_path_factory.mktemp("cut_off") / "run.nc"
+    command = by_hand(finished, output, "--checkpoint-steps", "4")
     limits = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (90_000,) * 2)"
     start = "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, 'workflow/scripts')"
     run = "runpy.run_path(sys.argv[0], None, '__main__')"
-    done = checkout.python("-c", f"{limits}; {start}; {run}", *command)
-    assert [*output.with_suffix(".checkpoints").glob("*.npz")], done.stdout
-    return command
+    done = finished.python("-c", f"{limits}; {start}; {run}", *command)
+    left = output.with_suffix(".checkpoints")
+    assert [*left.glob("*.npz")], done.stdout
+    return left
 
 
 @pytest.mark.parametrize(
@@ -92,9 +96,10 @@ def cut_off(checkout: Checkout, output: Path) -> tuple[str, ...]:
     ],
 )
 def test_a_run_goes_on_unless_a_module_that_it_uses_was_edited(
-    changeable: Checkout, tmp_path, edited, going_on
+    changeable: Checkout, checkpoints, tmp_path, edited, going_on
 ):
-    command = cut_off(changeable, tmp_path / "run.nc")
+    command = by_hand(changeable, tmp_path / "run.nc", "--checkpoint-steps", "4")
+    shutil.copytree(checkpoints, tmp_path / checkpoints.name)
     text = "\n# edited\n"
     if going_on:
         text += "raise RuntimeError('used, and said not to be')\n"

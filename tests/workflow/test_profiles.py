@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from checkout import TINY, parse
+from checkout import parse
 
 SLURM = "profiles/slurm"
 # On a cluster these are jobs of their own: they train, or make what training needs, or are rare.
@@ -44,8 +44,7 @@ def test_no_limit_of_one_machine_holds_on_a_cluster(profile):
 
 
 def test_the_plan_is_that_of_one_machine(unrun):
-    arguments = ("-m", "snakemake", "--nocolor", "--dry-run", "--configfile", TINY)
-    done = unrun.python(*arguments, "--workflow-profile", SLURM)
+    done = unrun.snakemake("--nocolor", "--dry-run", "--workflow-profile", SLURM)
     assert done.returncode == 0, done.stdout
     plan, on_one_machine = parse(done.stdout), unrun.plan()
     assert plan.counts == on_one_machine.counts
