@@ -45,8 +45,8 @@ DATA_STAMP := $(call stamp,.venv-data,$(DATA_LOCKS))
 GOOGLEBATCH_STAMP := $(call stamp,.venv-googlebatch,$(GOOGLEBATCH_LOCKS))
 BENCHMARK_STAMP := $(call stamp,.venv-benchmark,$(BENCHMARK_LOCKS) $(TORCH_LOCK) $(TORCH_CPU_LOCK))
 
-# Nothing that is installed elsewhere may leak in.
-unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
+# Nothing that is installed elsewhere may leak in; and what Python compiles of its files is kept.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PYTHONDONTWRITEBYTECODE
 export PYTHONNOUSERSITE := 1
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
