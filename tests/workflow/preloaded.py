@@ -4,6 +4,7 @@ One process imports Snakemake and nothing of this project, and forks for every c
 command does from there on is what ``python -m snakemake`` does.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -18,14 +19,16 @@ from pathlib import Path
 
 @cache
 def server() -> subprocess.Popen:
-    """Start the process that forks; it ends when this one closes its input, by ending."""
-    return subprocess.Popen(
+    """Start the process that forks; it ends when its input is closed, at the end of this one."""
+    process = subprocess.Popen(
         [sys.executable, __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
         start_new_session=True,
     )
+    atexit.register(process.__exit__, None, None, None)
+    return process
 
 
 def run(
