@@ -12,11 +12,9 @@ from checkout import TINY, Checkout
 # One task of the tiny experiment with two runs.
 SMALL = {
     "experiment": "small",
-    "density": {"at": []},
-    "audit": {"at": []},
     "tasks": {"cifar10": None, "tiny_shakespeare": None, "mnist": {"eta": [0.1]}},
 }
-# One of each kind; that all is made is for the module to show, which is asked for all.
+# One of each kind of what an experiment leaves.
 MADE = ("cubes/mnist.nc", "figures/figure_04.pdf", "claims.json", "explorer.html")
 MODULE = """
 import yaml
@@ -57,14 +55,13 @@ def folder_with_programs(finished: Checkout, root, results):
 
 
 def made(folder):
-    """Tell whether a folder of results has what was asked for."""
+    """Tell whether a folder of results has what an experiment leaves."""
     return all((folder / "results/small" / name).is_file() for name in MADE)
 
 
 def test_from_another_folder(unrun: Checkout, finished: Checkout, overlays, tmp_path):
     folder = folder_with_programs(finished, tmp_path, "results")
-    options = (*(f"results/small/{name}" for name in MADE), "--resources", "gpu=1")
-    options += ("--configfile", *overlays)
+    options = ("--resources", "gpu=1", "--configfile", *overlays)
     snakefile = ("--snakefile", unrun.root / "Snakefile")
     snakemake(tmp_path, *snakefile, "--directory", folder, *options)
     assert made(folder)
