@@ -1,5 +1,6 @@
 """Fixtures for every test. Nothing here imports JAX: some tests check that it stays out."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -8,15 +9,19 @@ import pytest
 pytest_plugins = ["tests.browser.chromium"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# What JAX keeps are millions of objects, and looking for garbage among them takes an eighth of a
+# test's time where it is done as often as Python does.
+gc.set_threshold(50_000, 20, 100)
+
 #: Files that take longest, to begin with: what begins last then ends soon after the rest. The first
-#: makes the experiment that others share; the second, which does not need it, fills that time.
+#: makes the experiment that others share; the next two, which do not need it, fill that time.
 LONGEST = (
     "tests/workflow/test_rerun.py",
     "tests/unit/test_benchmark_gpu.py",
+    "tests/reference/test_reference.py",
     "tests/workflow/test_night.py",
     "tests/workflow/test_elsewhere.py",
     "tests/workflow/test_by_hand.py",
-    "tests/reference/test_reference.py",
     "tests/browser/test_explorer_page.py",
     "tests/workflow/test_train_together.py",
     "tests/workflow/test_plan.py",

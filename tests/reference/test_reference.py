@@ -90,8 +90,8 @@ def references():
     return {name: Reference(name) for name in MODELS}
 
 
-def own_run(reference, run, steps, start=None):
-    """Train from the given parameters; return the checks at 0, 1, …, and the last parameters."""
+def own_run(reference, run, at, start=None):
+    """Train from the given parameters; return the checks at some steps, and the last parameters."""
     start = reference.initial if start is None else start
     final = []
     problem = Problem(
@@ -114,8 +114,8 @@ def own_run(reference, run, steps, start=None):
         update=UpdateSettings("sam", 1e-5),
         batch_size=None,
         microbatch=None,
-        budget=BudgetSettings(steps, None),
-        checks=CheckSettings("geometric", 2 if steps == 1 else 3, None),
+        budget=BudgetSettings(at[-1], None),
+        checks=CheckSettings("geometric", len(at), None),
         curvature=CurvatureSettings(3, 1e-3, 300, 40, 1e-3),
         density=DensitySettings((), 2, 4),
         audit=AuditSettings(()),
@@ -124,7 +124,7 @@ def own_run(reference, run, steps, start=None):
     )
     records, outcome = training.train(settings, problem, lambda line: None)
     assert outcome.status == "completed"
-    assert [check["step"] for check in records] == ([0, 1] if steps == 1 else [0, 1, steps])
+    assert [check["step"] for check in records] == list(at)
     return records, final[0]
 
 
@@ -144,7 +144,7 @@ def check_at(run, step):
 def test_run_follows_the_published_implementation(references, name, index):
     reference = references[name]
     run = reference.runs[index]
-    records, params = own_run(reference, run, 20)
+    records, params = own_run(reference, run, (0, 1, 20))
     for record in records:
         check = check_at(run, record["step"])
         for quantity in ("training_loss", "gradient_norm", "sam_gradient_norm", "sam_edge"):
@@ -167,7 +167,7 @@ def test_chaotic_run_follows_it_as_closely_as_float32_allows(references, name, i
     """
     reference = references[name]
     run = reference.runs[index]
-    records, params = own_run(reference, run, 20)
+    records, params = own_run(reference, run, (0, 1, 20))
     first = check_at(run, 0)
     for quantity in ("training_loss", "gradient_norm", "sam_gradient_norm", "sam_edge"):
         assert records[0][quantity] == pytest.approx(first[quantity], rel=1e-4), quantity
@@ -175,8 +175,8 @@ def test_chaotic_run_follows_it_as_closely_as_float32_allows(references, name, i
     assert records[1]["training_loss"] == pytest.approx(second["training_loss"], rel=1e-4)
     expected = reference.after_20_steps(run)
     spread = [
-        relative_difference(own_run(reference, run, 20, nudged(reference.initial, seed))[1], params)
-        for seed in range(4)
+        relative_difference(own_run(reference, run, (0, 20), start)[1], params)
+        for start in (nudged(reference.initial, seed) for seed in range(4))
     ]
     distance = relative_difference(params, expected)
     assert max(spread) > 5e-5  # else this run belongs to the steady ones
@@ -221,13 +221,13 @@ def test_cnn_after_one_step(references, name, index):
     reference = references[name]
     run = reference.runs[index]
     losses_of = [check_at(run, step)["training_loss"] for step in (0, 1)]
-    records, _ = own_run(reference, run, 1)
+    records, _ = own_run(reference, run, (0, 1))
     assert records[0]["training_loss"] == pytest.approx(losses_of[0], rel=1e-4)
     found = records[1]["training_loss"]
     bound = 1e-4 * losses_of[1]
     if run["rho"] > 0:
         nudges = (nudged(reference.initial, seed) for seed in range(4))
-        others = [own_run(reference, run, 1, start)[0][1]["training_loss"] for start in nudges]
+        others = [own_run(reference, run, (0, 1), start)[0][1]["training_loss"] for start in nudges]
         bound = 2 * max(abs(other - found) for other in others)
     assert found == pytest.approx(losses_of[1], abs=bound)
 

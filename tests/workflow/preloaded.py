@@ -1,7 +1,8 @@
-"""Snakemake in processes that begin with it imported, which is two thirds of what a plan takes.
+"""Snakemake in processes that begin with it imported, which is most of what a plan takes.
 
-One process imports Snakemake and nothing of this project, and forks for every command; what a
-command does from there on is what ``python -m snakemake`` does.
+One process imports Snakemake, its plugins and two libraries that every plan needs, nothing of this
+project, and forks for every command; what a command does from there on is what
+``python -m snakemake`` does.
 """
 
 import atexit
@@ -57,8 +58,11 @@ def run(
 
 def serve() -> None:
     """Fork for every line of the input; return, with the command, in what was forked."""
-    import snakemake.cli  # noqa: F401
+    import jsonschema  # noqa: F401
+    import smart_open  # noqa: F401
+    import snakemake.cli
 
+    snakemake.cli.get_argument_parser()  # which imports the plugins
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
