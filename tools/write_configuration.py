@@ -36,8 +36,8 @@ grids on real data, at sizes for a CPU), `config/paper.yaml` (exactly the paper)
 `config/night.yaml` (the paper's runs and sizes, with steps for one night on one GPU).
 
 **Leaving out.** Merging cannot take a key away, so null does: a task set to null is not run, and
-a setting of a model set to null is as if it were not there, which an overlay that replaces the
-model needs:
+a setting of a model or an update rule set to null is as if it were not there, which an overlay that
+replaces the model or the rule needs:
 
 ```yaml
 experiment: no_text
@@ -65,10 +65,10 @@ of the eigenvalue solver. Each seed is one more run at each grid point.
 **Mistakes.** An unknown key, a value of the wrong type, a duplicate grid point, or checks that do
 not fit the budget stop everything before it starts; the message says what would be right.
 
-Tables give for each key what it may hold, what it means, and its value in `config.yaml`. Every
-key but `container`, `curvature.ends` and `curvature.certify` is required, there or in an overlay.
-Sections are those of the paper (Long & Bartlett, JMLR 25, 2024); the maths is in
-[method.md](method.md)."""
+Tables give for each key what it may hold, what it means, and its value in `config.yaml`. Every key
+but `container`, `curvature.ends`, `curvature.certify` and a task's `update.settings` is required,
+there or in an overlay. Sections are those of the paper (Long & Bartlett, JMLR 25, 2024); the maths
+is in [method.md](method.md)."""
 
 
 def page() -> str:
@@ -152,14 +152,14 @@ def sentence(node: Mapping[str, Any]) -> str:
 def lookup(config: Mapping[str, Any], key: str) -> Any:
     """Return the value at a dotted key."""
     for part in key.split("."):
-        config = config[part]
+        config = config.get(part, {})
     return config
 
 
 def spelled(value: Any) -> str:
     """Return a value as code, as a configuration spells it."""
     if isinstance(value, dict):
-        return "see below"
+        return "see below" if value else ""
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 

@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import datetime
+import json
+from collections import defaultdict
 
 import pytest
 import yaml
@@ -472,6 +474,28 @@ def test_an_overlay_can_replace_a_model(default):
     update_config(merged, {"tasks": {"mnist": {"model": {"settings": removed}}}})
     model = configuration.validate(merged).tasks["mnist"].model
     assert (model.name, model.settings) == ("cnn", {"blocks": 1, "channels": 2})
+
+
+def test_settings_of_an_update_rule_are_judged_as_a_models_are(refused, default, monkeypatch):
+    key = "tasks.mnist.update.settings"
+    [line] = refused({key: {"momentum": 0.9}})
+    assert line == f"{key}: unknown key 'momentum'; known: none, for lack of keyword-only arguments"
+    [line] = refused({key: [1]})
+    assert line.startswith(f"{key}: found [1], must be keys and values")
+    removed = configuration.validate(changed(default, {key: {"momentum": None}}))
+    assert removed.tasks["mnist"].update.settings == {}
+    monkeypatch.setattr(
+        configuration, "needed", lambda source: defaultdict(tuple, sam=("momentum", "nesterov"))
+    )
+    assert refused({key: {}})[0] == f"{key}: missing momentum, nesterov"
+
+
+def test_a_run_reads_as_before_where_its_rule_has_no_settings(default):
+    run, *_ = configuration.validate(default).runs("mnist")
+    assert json.loads(run.to_json())["update"] == {"name": "sam", "epsilon": 1e-5}
+    update = dataclasses.replace(run.update, settings={"momentum": 0.9})
+    with_settings = dataclasses.replace(run, update=update)
+    assert type(run).from_json(with_settings.to_json()) == with_settings
 
 
 def test_validating_leaves_the_configuration_alone(default):

@@ -169,6 +169,13 @@ def test_squared_error_is_a_mean_over_examples_and_outputs():
     assert float(LOSSES["squared_error"](outputs, targets)) == pytest.approx((1 + 4 + 1) / 6)
 
 
+def test_cross_entropy_of_images_is_a_mean_over_them():
+    logits = jnp.log(jnp.asarray([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]))
+    targets = jax.nn.one_hot(jnp.asarray([1, 2]), 3)
+    expected = -(np.log(0.25) + np.log(0.7)) / 2
+    assert float(LOSSES["cross_entropy"](logits, targets)) == pytest.approx(expected, rel=1e-6)
+
+
 def test_cross_entropy_is_a_mean_over_unmasked_characters():
     logits = jnp.log(jnp.asarray([[[0.5, 0.25, 0.25], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]]))
     targets = jnp.asarray([[1, 2, PADDING]], jnp.int32)

@@ -17,6 +17,7 @@ from synthetic import run_settings, task_data
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
 SIDE, WIDTH = 4, 32
+TRANSFORMER = {"layers": 1, "heads": 1, "key_size": 2, "model_size": 2, "widening_factor": 2}
 
 
 def image_data(train=200, test=150, patterns=10, noise=30.0, **attributes):
@@ -158,11 +159,42 @@ def test_microbatches_of_a_batchwise_model_are_refused(model):
     ("name", "options"),
     [("mlp", {"depth": 3, "width": 16}), ("cnn", {"blocks": 1, "channels": 4})],
 )
-def test_microbatches_of_the_papers_models_are_taken(name, options):
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+def test_microbatches_of_the_papers_models_are_taken(name, options, loss):
     data = image_data()
-    settings = settings_of(data, microbatch=50, model={"name": name, "settings": options})
+    model = {"name": name, "settings": options}
+    settings = settings_of(data, microbatch=50, model=model, loss={"name": loss})
     problem = build_problem(settings, data)
     assert not problem.batchwise()
+
+
+def test_microbatches_of_text_are_refused_where_padding_makes_characters_count_unequally():
+    data = task_data("tiny_shakespeare", examples=600)
+    settings = run_settings(
+        "tiny_shakespeare",
+        kind="characters",
+        dataset={"name": "tiny_shakespeare", "train_examples": 600, "test_examples": 600},
+        model={"name": "transformer", "settings": {**TRANSFORMER, "sequence_length": 10}},
+        loss={"name": "cross_entropy"},
+        batch_size=None,
+        microbatch=11,
+    )
+    reason = "needs a loss that is a mean over examples, and cross_entropy is not"
+    with pytest.raises(UserError, match=f"microbatch 11 {reason}; set microbatch: null"):
+        build_problem(settings, data)
+
+
+def test_images_are_learnt_by_cross_entropy():
+    """Its Hessian's largest eigenvalue is found as of any loss, and the labels are learnt."""
+    data = image_data()
+    model = {"name": "mlp", "settings": {"depth": 2, "width": 16}}
+    settings = settings_of(data, model=model, loss={"name": "cross_entropy"})
+    problem = build_problem(settings, data)
+    checks, outcome = loop.train(settings, problem, print)
+    assert checks[0]["training_loss"] == pytest.approx(np.log(10), rel=0.3)
+    assert checks[-1]["training_loss"] < 0.1 * checks[0]["training_loss"]
+    assert all(check["eigenvalue_converged"].all() for check in checks)
+    assert outcome.test_metric < 0.1
 
 
 def test_a_kind_of_ones_own_shows_by_its_loss_whether_microbatches_may_be_taken(monkeypatch):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from samedge.base.errors import UserError, did_you_mean
-from samedge.base.registry import Registry, declared
+from samedge.base.registry import Registry, declared, needed
 from samedge.config.experiment import PACKAGE, REGISTRIES
 
 
@@ -78,6 +78,7 @@ def test_what_a_module_registers_is_read_from_its_source(tmp_path):
         "def dynamic(): ...\n"
     )
     assert declared(source) == {"net": ("depth", "width"), "plain": (), "kind": ()}
+    assert needed(source) == {"net": ("depth",), "plain": (), "kind": ()}
 
 
 def test_source_and_registry_agree_on_every_name():

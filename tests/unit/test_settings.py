@@ -95,19 +95,26 @@ def test_every_setting_of_a_run_is_in_its_json():
     # Keys that came later are written where they say something else than what held before.
     changed = run_settings()
     curvature = dataclasses.replace(changed.curvature, ends=0.02, certify=3)
-    written = json.loads(dataclasses.replace(changed, curvature=curvature).to_json())
+    update = dataclasses.replace(changed.update, settings={"momentum": 0.9})
+    changed = dataclasses.replace(changed, curvature=curvature, update=update)
+    written = json.loads(changed.to_json())
     for name, nested in keys(RunSettings):
         assert name in written
         assert {inner for inner, _ in nested} == (set(written[name]) if nested else set())
 
 
 def test_settings_of_before_are_those_that_say_what_held_then():
-    """Text without ``ends`` and ``certify`` is of 0.001 and 1, and those give that text."""
+    """Text without ``ends`` and ``certify`` is of 0.001 and 1, and those give that text.
+
+    Text without settings of the update rule is of none, likewise.
+    """
     settings = run_settings()
     curvature = dataclasses.asdict(settings.curvature) | {"ends": 0.001, "certify": 1}
     same = run_settings(curvature=curvature)
     del curvature["ends"], curvature["certify"]
-    before = json.dumps(dataclasses.asdict(settings) | {"curvature": curvature}, sort_keys=True)
+    update = {"name": settings.update.name, "epsilon": settings.update.epsilon}
+    changes = {"curvature": curvature, "update": update}
+    before = json.dumps(dataclasses.asdict(settings) | changes, sort_keys=True)
     assert RunSettings.from_json(before) == same
     assert same.to_json() == before
     other = dataclasses.replace(same.curvature, ends=0.05)

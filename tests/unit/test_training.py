@@ -3,10 +3,12 @@
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from samedge.base.errors import UserError
@@ -21,6 +23,14 @@ from samedge.updates import rule as sam
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
 EXAMPLES = 12
+TEXT = {
+    "layers": 1,
+    "heads": 1,
+    "key_size": 2,
+    "model_size": 2,
+    "sequence_length": 4,
+    "widening_factor": 2,
+}
 
 
 def run_settings(**changes):
@@ -172,6 +182,62 @@ def test_a_constant_loss_is_no_divergence(rule):
         np.testing.assert_array_equal(line.final[name], leaf)
 
 
+@pytest.fixture
+def heavy_ball(monkeypatch):
+    """Register a rule that has a setting."""
+
+    def heavy_ball(*, momentum):
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, found {momentum}")
+        plain = sam.RULES["sam"]()
+        return replace(plain, optimizer=partial(optax.sgd, momentum=momentum))
+
+    monkeypatch.setitem(sam.RULES._entries, "heavy_ball", heavy_ball)
+    sam._rule.cache_clear()
+    yield
+    sam._rule.cache_clear()
+
+
+def update_with(**options):
+    return settings.UpdateSettings("heavy_ball", 1e-5, options)
+
+
+def test_an_update_rule_has_settings(heavy_ball):
+    line = Line()
+    run = run_settings(update=update_with(momentum=0.5), rho="0")
+    training.train(run, line.problem(), lambda text: None)
+    params, velocity = line.start, jax.tree.map(jnp.zeros_like, line.start)
+    for _ in range(6):
+        gradient = jax.grad(loss)(params, line.inputs, line.targets)
+        velocity = jax.tree.map(lambda v, g: 0.5 * v + g, velocity, gradient)
+        params = jax.tree.map(lambda p, v: p - 0.05 * v, params, velocity)
+    for name, leaf in params.items():
+        np.testing.assert_allclose(line.final[name], leaf, rtol=1e-5, atol=1e-7)
+
+
+def test_equal_settings_of_a_rule_share_a_program(heavy_ball):
+    one, same, other = (
+        StepSpec.of(run_settings(update=update_with(momentum=value)), loss)
+        for value in (0.5, 0.5, 0.6)
+    )
+    assert one == same and hash(one) == hash(same)
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"momentum": 2}, "momentum must be at least 0 and below 1, found 2"),
+        ({"momentums": 0.5}, "unexpected keyword argument 'momentums'"),
+        ({}, "missing 1 required keyword-only argument: 'momentum'"),
+    ],
+)
+def test_settings_that_a_rule_does_not_take_are_named(heavy_ball, options, reason):
+    run = run_settings(update=update_with(**options))
+    with pytest.raises(UserError, match=f"^task line: update.settings of heavy_ball: .*{reason}"):
+        training.train(run, Line().problem(), lambda text: None)
+
+
 def test_a_run_may_be_trained_outside_the_main_thread():
     """Signals are the main thread's; there they do what they did before."""
     expected, _ = training.train(run_settings(), Line().problem(), lambda text: None)
@@ -277,7 +343,7 @@ def image_data(tmp_path):
         ({"microbatch": 3}, "does not divide the batch of 20"),
         ({"kind": "image"}, "did you mean 'images'"),
         ({"kind": "characters"}, "does not fit the data set mnist, which holds images"),
-        ({"loss": settings.LossSettings("cross_entropy")}, "do not fit inputs and targets"),
+        ({"model": settings.ModelSettings("transformer", TEXT)}, "do not fit inputs and targets"),
         ({"model": settings.ModelSettings("mpl", {})}, "did you mean 'mlp'"),
         ({"loss": settings.LossSettings("squared")}, "did you mean 'squared_error'"),
         ({"model": settings.ModelSettings("mlp", {"deep": 2, "width": 2})}, "deep"),

@@ -94,23 +94,45 @@ def declared(source: Path) -> dict[str, tuple[str, ...]]:
     Returns the registered names, each with the keyword-only arguments of its function: the
     settings that a configuration may give it.
     """
-    if source.is_dir():
-        files = sorted(source.glob("*.py"))
-        return {name: settings for file in files for name, settings in declared(file).items()}
-    return dict(_declared(source, source.stat().st_mtime_ns))
+    return {name: tuple(settings) for name, settings in _all_declared(source).items()}
+
+
+def needed(source: Path) -> dict[str, tuple[str, ...]]:
+    """Read likewise which of the settings have no default."""
+    return {
+        name: tuple(setting for setting, has_default in settings.items() if not has_default)
+        for name, settings in _all_declared(source).items()
+    }
+
+
+def _all_declared(source: Path) -> dict[str, Mapping[str, bool]]:
+    """Return by name, and by setting, whether there is a default."""
+    files = sorted(source.glob("*.py")) if source.is_dir() else [source]
+    return {
+        name: settings
+        for file in files
+        for name, settings in _declared(file, file.stat().st_mtime_ns).items()
+    }
 
 
 @cache
-def _declared(source: Path, changed: int) -> Mapping[str, tuple[str, ...]]:
+def _declared(source: Path, changed: int) -> Mapping[str, Mapping[str, bool]]:
     """Read a file once for as long as it does not change."""
     del changed
-    names: dict[str, tuple[str, ...]] = {}
+    names: dict[str, Mapping[str, bool]] = {}
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         for decorator in getattr(node, "decorator_list", ()):
             match decorator:
                 case ast.Call(
                     func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]
                 ):
-                    arguments = getattr(node, "args", None)
-                    names[name] = tuple(a.arg for a in arguments.kwonlyargs) if arguments else ()
+                    names[name] = _settings(getattr(node, "args", None))
     return names
+
+
+def _settings(arguments: ast.arguments | None) -> dict[str, bool]:
+    """Return the keyword-only arguments of a function, and whether each has a default."""
+    if arguments is None:  # it is a class
+        return {}
+    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return {argument.arg: default is not None for argument, default in pairs}

@@ -13,7 +13,7 @@ import yaml
 
 from samedge.base.errors import UserError, did_you_mean
 from samedge.base.imports import FOLDERS
-from samedge.base.registry import PACKAGE, declared
+from samedge.base.registry import PACKAGE, declared, needed
 from samedge.config import settings
 from samedge.config.messages import as_yaml, key_path, violations
 from samedge.curvature.limits import least_vectors
@@ -30,6 +30,9 @@ REGISTRIES = {
 # in a list or in braces as a string; what looks like a number or one of YAML's words is meant as
 # that.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+# The parts of a task whose functions take settings.
+WITH_SETTINGS = {"model", "update"}
 
 #: What a configuration without these keys of ``curvature`` says.
 LATER = {"ends": 0.05, "certify": 1}
@@ -111,20 +114,27 @@ def _merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any
 
 
 def _without_removed(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out tasks, and settings of models, that are null.
+    """Leave out tasks, and settings of models and update rules, that are null.
 
     Merging cannot take a key away: this is how an overlay drops a task, or the settings of a
-    model that it replaces by another.
+    model or rule that it replaces by another.
     """
     if not isinstance(config.get("tasks"), dict):
         return config
     tasks = {name: task for name, task in config["tasks"].items() if task is not None}
     for name, task in tasks.items():
-        match task:
-            case {"model": {"settings": {**options}}}:
-                kept = {key: value for key, value in options.items() if value is not None}
-                tasks[name] = task | {"model": task["model"] | {"settings": kept}}
+        if isinstance(task, dict):
+            parts = WITH_SETTINGS & task.keys()
+            tasks[name] = task | {part: _without_null_settings(task[part]) for part in parts}
     return config | {"tasks": tasks}
+
+
+def _without_null_settings(part: Any) -> Any:
+    match part:
+        case {"settings": {**options}}:
+            kept = {key: value for key, value in options.items() if value is not None}
+            return part | {"settings": kept}
+    return part
 
 
 def _plain(value: Any) -> Any:
@@ -223,15 +233,24 @@ def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
                 f"{prefix}.{key}: unknown name '{name}'{hint} (registered in "
                 f"{module}: {', '.join(known)})"
             )
-        elif key == "model.name":
-            accepted = known[name]
-            for option in task["model"]["settings"]:
-                if option not in accepted:
-                    known_options = (
-                        ", ".join(accepted) or "none, for lack of keyword-only arguments"
-                    )
-                    hint = did_you_mean(option, accepted) or f"; known: {known_options}"
-                    yield f"{prefix}.model.settings: unknown key '{option}'{hint}"
+        elif (part := key.partition(".")[0]) in WITH_SETTINGS:
+            given = task[part].get("settings", {})
+            wanted = needed(PACKAGE / module)[name]
+            yield from _setting_problems(f"{prefix}.{part}.settings", given, known[name], wanted)
+
+
+def _setting_problems(
+    key: str, given: Mapping[str, Any], accepted: Sequence[str], wanted: Sequence[str]
+) -> Iterator[str]:
+    """Yield settings that a function does not take, and such that it lacks."""
+    for option in given:
+        if option not in accepted:
+            known = ", ".join(accepted) or "none, for lack of keyword-only arguments"
+            hint = did_you_mean(option, accepted) or f"; known: {known}"
+            yield f"{key}: unknown key '{option}'{hint}"
+    missing = [option for option in wanted if option not in given]
+    if missing:
+        yield f"{key}: missing {', '.join(missing)}"
 
 
 def _schedule_problems(

@@ -18,6 +18,7 @@ from typing import Any
 MOST_TOGETHER = 8
 
 
+NEEDED = dataclasses.MISSING
 # The numbers of float32 that are not zero and keep all their digits.
 LEAST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
@@ -68,10 +69,13 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class UpdateSettings:
-    """Which update rule, and the epsilon added to the gradient norm that it divides by."""
+    """Which update rule, the epsilon added to the gradient norm that it divides by, and the
+    keyword arguments of its function in the registry, which came later.
+    """
 
     name: str
     epsilon: float
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,7 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__} needs keys and values, found {values!r}")
     hints = typing.get_type_hints(cls)
-    optional = {field.name for field in dataclasses.fields(cls) if _has_default(field)}
+    optional = {field.name for field in dataclasses.fields(cls) if _default(field) is not NEEDED}
     for fault, names in (
         ("lacks", hints.keys() - values - optional),
         ("does not know", values.keys() - hints),
@@ -298,8 +302,11 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
     return cls(**{name: _convert(hints[name], value) for name, value in values.items()})
 
 
-def _has_default(field: dataclasses.Field) -> bool:
-    return field.default is not dataclasses.MISSING
+def _default(field: dataclasses.Field) -> Any:
+    """Return what a field is where it is not given, :data:`NEEDED` if it must be."""
+    if field.default_factory is not NEEDED:
+        return field.default_factory()
+    return field.default
 
 
 def _as_before(settings: Any) -> dict[str, Any]:
@@ -308,7 +315,7 @@ def _as_before(settings: Any) -> dict[str, Any]:
         field.name: _as_before(value) if dataclasses.is_dataclass(value) else value
         for field in dataclasses.fields(settings)
         for value in [getattr(settings, field.name)]
-        if not (_has_default(field) and value == field.default)
+        if _default(field) is NEEDED or value != _default(field)
     }
 
 

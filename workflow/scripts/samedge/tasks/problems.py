@@ -282,7 +282,9 @@ def _require_mean(
     where = f"task {settings.task}: microbatch {microbatch}"
     if batch % microbatch:
         raise UserError(f"{where} does not divide the batch of {batch} examples")
-    if not LOSSES.facts(settings.loss.name).get("mean_over_examples"):
+    # True, or for which kinds of task.
+    mean = LOSSES.facts(settings.loss.name).get("mean_over_examples", ())
+    if mean is not True and settings.kind not in mean:
         raise UserError(
             f"{where} needs a loss that is a mean over examples, and {settings.loss.name} is not; "
             "set microbatch: null"

@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from samedge.base.errors import UserError
 from samedge.config.settings import RunSettings
 from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.curvature.products import linearized
 from samedge.curvature.scaling import norm, scaled_norm
-from samedge.updates.rule import RULES, UpdateRule, ascended, gradients
+from samedge.updates.rule import UpdateRule, ascended, gradients, rule_with
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,18 @@ class StepSpec:
 
     @classmethod
     def of(cls, settings: RunSettings, loss: Callable[..., jax.Array]) -> "StepSpec":
-        """Return that of a run, the loss of whose problem is given."""
+        """Return that of a run, the loss of whose problem is given.
+
+        Settings that its update rule does not take are a :class:`UserError`.
+        """
         update = settings.update
-        return cls(loss, RULES[update.name](), settings.microbatch, update.epsilon)
+        try:
+            rule = rule_with(update.name, update.settings)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"task {settings.task}: update.settings of {update.name}: {error}"
+            ) from error
+        return cls(loss, rule, settings.microbatch, update.epsilon)
 
     def gradients(
         self, params: Any, rho: jax.Array, data: tuple[jax.Array, ...]

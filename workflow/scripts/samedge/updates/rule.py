@@ -6,9 +6,11 @@ A rule says where the second gradient is taken, which optimizer applies it, and 
 lies; training, cubes and figures take all three from the rule, looked up in :data:`RULES`.
 """
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -40,7 +42,27 @@ class UpdateRule:
     edge: Callable[[float, float, float], float]
 
 
-RULES: Registry[Callable[[], UpdateRule]] = Registry("update rule", "updates/rules")
+RULES: Registry[Callable[..., UpdateRule]] = Registry("update rule", "updates/rules")
+
+
+def rule_with(name: str, settings: Mapping[str, Any]) -> UpdateRule:
+    """Return the rule of a name with its settings; the same object for the same ones.
+
+    What is compiled for a rule is thus found again.
+
+    Raises
+    ------
+    UserError
+        For a name that no rule has.
+    TypeError, ValueError
+        For settings that the rule does not take, as its function says.
+    """
+    return _rule(name, json.dumps(settings, sort_keys=True))
+
+
+@cache
+def _rule(name: str, settings: str) -> UpdateRule:
+    return RULES[name](**json.loads(settings))
 
 
 def gradients(
