@@ -14,6 +14,7 @@ from collections.abc import Sequence
 PARTS = (
     "traps",
     "curvature",
+    "stopping",
     "checks",
     "vectors",
     "training",

@@ -4,7 +4,8 @@
 
 A check is warm, certified, and knows both ends of the spectrum. Each revision measures in a
 process of its own, from a copy of its files; one waits while the other measures, and they change
-places from round to round.
+places from round to round. Where memory is too small for two such processes (the Transformer),
+``--apart`` has every round of a revision in a process that ends before the next one begins.
 """
 
 import argparse
@@ -61,19 +62,22 @@ def ask(process: subprocess.Popen, seed: int) -> dict[str, Any]:
     return json.loads(process.stdout.readline())
 
 
-def measure(row: str, revisions: Mapping[str, str | None], rounds: int) -> dict[str, Any]:
+def measure(
+    row: str, revisions: Mapping[str, str | None], rounds: int, apart: bool = False
+) -> dict[str, Any]:
     """Return the spread of what each revision took, by name, and of the ratios in a round."""
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in revisions}
     with ExitStack() as stack:
-        workers = {
-            name: stack.enter_context(worker(revision, row)) for name, revision in revisions.items()
-        }
-        for process in workers.values():
-            ask(process, 0)  # compiles
-        names = list(workers)
+        workers: dict[str, subprocess.Popen] = {}
         for number in range(1, rounds + 1):
-            for name in names if number % 2 else names[::-1]:
+            for name in list(revisions) if number % 2 else list(revisions)[::-1]:
+                if name not in workers:
+                    workers[name] = stack.enter_context(worker(revisions[name], row))
+                    ask(workers[name], 0)  # compiles
                 answers[name].append(ask(workers[name], number))
+                if apart:
+                    stack.close()
+                    workers.clear()
     found: dict[str, Any] = {
         name: {field: measuring.spread([entry[field] for entry in taken]) for field in FIELDS}
         | {"converged": all(entry["converged"] for entry in taken)}
@@ -132,14 +136,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--before", default="3210f3b", help="the revision to compare with")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--apart", action="store_true", help="one process at a time, see above")
     parser.add_argument("--output", type=Path, default=measuring.RESULTS / "checks.json")
     arguments = parser.parse_args(argv)
     for row in arguments.rows:
-        found = measure(row, {"before": arguments.before, "now": None}, arguments.rounds)
+        revisions = {"before": arguments.before, "now": None}
+        found = measure(row, revisions, arguments.rounds, arguments.apart)
         print(report({row: found}), flush=True)
         entry = found | {
             "revision_before": arguments.before,
             "rounds": arguments.rounds,
+            "apart": arguments.apart,
             "machine": measuring.machine(PACKAGES),
         }
         measuring.merge_results(arguments.output, {row: entry})

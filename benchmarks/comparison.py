@@ -1,32 +1,44 @@
 """Measure every contender of a row in turns, and relate the project's solver to the others."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import OURS, contenders
 from benchmarks.measuring import Timed, machine, rounds, seconds, spread, timed
-from benchmarks.peers import TOLERANCE, Answer, Contender, error, size
-from benchmarks.problems import ROWS, load_point, truth
+from benchmarks.peers import OURS, TOLERANCE, Answer, Contender, error, size
+from benchmarks.problems import ROWS, Point, load_point, truth
 
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "matfree", "torch", "hessian-eigenthings")
-HOPELESS = 5  # times the products of the best, beyond which nothing is timed again
+HOPELESS = (
+    5  # times the products of the best, of cold or of warm ones, beyond which none is repeated
+)
 
 Timings = Mapping[str, Sequence[Timed[Answer]]]
+#: From a row's name, point and true eigenvalues, and the number of rounds, to who takes part, and
+#: what a reader should know of it.
+Entrants = Callable[[str, Point, np.ndarray, int], tuple[list[Contender], dict[str, Any]]]
 
 
-def measure_row(name: str, repetitions: int) -> Iterator[dict[str, Any]]:
+def measure_row(
+    name: str, repetitions: int, contenders: Entrants, packages: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """Measure one row of the comparison; after each round, yield all that is to be stored of it.
 
-    A row of large problems takes hours: what was measured is then kept if the rest is not.
+    A row of large problems takes hours: what was measured is then kept if the rest is not. The
+    versions of ``packages`` are stored too.
     """
     print(f"{name}: {ROWS[name].title}", flush=True)
     point = load_point(name)
     true_values = truth(name, point)
     entrants, notes = contenders(name, point, true_values, repetitions)
     first = {entrant.name: _first(entrant, true_values) for entrant in entrants}
-    again = _worth_repeating(first, true_values)
+    again = {
+        name
+        for warm in (False, True)
+        for name in _worth_repeating(
+            {e.name: first[e.name] for e in entrants if e.warm is warm}, true_values
+        )
+    }
     timings = {name: [timing] for name, timing in first.items() if name not in again}
     repeated = {entrant.name: entrant.solve for entrant in entrants if entrant.name in again}
     timings |= {name: [] for name in repeated}
@@ -42,7 +54,7 @@ def measure_row(name: str, repetitions: int) -> Iterator[dict[str, Any]]:
             "truth": true_values.tolist(),
             "repetitions": number,
             "accuracy": TOLERANCE,
-            "machine": machine(PACKAGES),
+            "machine": machine(packages),
             "notes": notes,
             "cases": cases,
             "comparisons": compare(cases, timings),
@@ -83,27 +95,27 @@ def _case(
 
 
 def compare(cases: Mapping[str, Mapping[str, Any]], timings: Timings) -> dict[str, Any]:
-    """Relate each case of ours to the fastest cold peer that reached the accuracy in every round.
+    """Relate each case of ours to the fastest peer that reached the accuracy in every round.
 
     Returns
     -------
-    For each group of peers ("all"; "certifying", those that tell by themselves when they are
-    done): the name of its fastest by the median, and by our case the spread of our seconds over
-    the least of the group's in the same round.
+    For each group of peers ("all" cold ones; "certifying", those of them that tell by themselves
+    when they are done; "warm", those that do and start from the check before): the name of its
+    fastest by the median, and by our case the spread of our seconds over the least of the group's
+    in the same round.
     """
     most = max(map(len, timings.values()))
     timed_fully = {
         name: case for name, case in cases.items() if case["reached"] and len(timings[name]) == most
     }
     ours = [name for name, case in timed_fully.items() if case["solver"] == OURS]
-    rivals = {
-        name: case
-        for name, case in timed_fully.items()
-        if case["solver"] != OURS and not case["warm"]
-    }
+    rivals = {name: case for name, case in timed_fully.items() if case["solver"] != OURS}
+    cold = [name for name, case in rivals.items() if not case["warm"]]
+    certifying = [name for name, case in rivals.items() if case["certifies"]]
     groups = {
-        "all": list(rivals),
-        "certifying": [name for name, case in rivals.items() if case["certifies"]],
+        "all": cold,
+        "certifying": [name for name in certifying if name in cold],
+        "warm": [name for name in certifying if name not in cold],
     }
     comparisons = {}
     for group, names in groups.items():

@@ -1,7 +1,7 @@
 """Who takes part in a row of the comparison, each tuned to the accuracy in its own favour."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,16 +13,19 @@ from benchmarks.measuring import timed
 from benchmarks.peers import (
     TOLERANCE,
     Contender,
+    Start,
     exact_products,
+    flat_vectors,
+    lobpcg_contenders,
     matfree_lanczos,
     matfree_tridiagonal,
-    own,
+    own_contenders,
     own_previous,
     scipy_eigsh,
-    scipy_lobpcg,
     size,
+    sum_of,
 )
-from benchmarks.problems import CACHE, PAIRS, ROWS, Point, write_cache
+from benchmarks.problems import CACHE, ROWS, Point, write_cache
 from benchmarks.torch_peer import (
     differences,
     torch_lanczos,
@@ -34,10 +37,7 @@ from benchmarks.tuning import best_arpack, least_depth
 
 TUNING_DEPTH = 80  # of the projections that peers are tuned on
 PRODUCTS_TIMED = 5
-OVERLOOK = 1e-3  # the solver's default
-OURS = "samedge"
-
-Start = Callable[[int], np.ndarray]
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "matfree", "torch", "hessian-eigenthings")
 
 
 def contenders(
@@ -57,20 +57,17 @@ def contenders(
     }
     start = partial(torch_start, n)
     projections = [_projection(name, point, start(r)) for r in range(repetitions)]
-    found = [own_previous(point, ends) for ends in (False, True)]
-    directions = np.stack([np.asarray(ravel_pytree(v)[0]) for v in found[0].vectors])
-
-    def warm(repetition: int) -> np.ndarray:
-        del repetition  # what the check before found is no matter of chance
-        return directions.sum(axis=0)
+    found = {ends: own_previous(point, ends) for ends in (False, True)}
+    directions = flat_vectors(found[False])
+    warm = sum_of(directions)
 
     everyone = [
         *_eigsh(point, start, projections, truth),
         *_matfree(point, start, projections, truth),
         *_eigsh_warm(point, warm, [_projection(name, point, warm(0))], truth),
-        *_lobpcg(point, start, directions, truth),
+        *lobpcg_contenders(point, start, directions, truth),
         *_torch(operator, projections, truth),
-        *_own(point, found),
+        *own_contenders(point, found),
     ]
     notes["tuning_starts"] = len(projections)
     return everyone, notes
@@ -112,24 +109,6 @@ def _eigsh_warm(
     return [Contender("SciPy eigsh", variant, certifies=True, warm=True, solve=solve)]
 
 
-def _lobpcg(point: Point, start: Start, known: np.ndarray, truth: np.ndarray) -> list[Contender]:
-    """Return SciPy's block solver, from random vectors and from the eigenvectors known before."""
-
-    def cold(repetition: int) -> np.ndarray:
-        return np.stack([start(PAIRS * repetition + column) for column in range(PAIRS)], axis=1)
-
-    def warm(repetition: int) -> np.ndarray:
-        del repetition
-        return known.T
-
-    peer = partial(Contender, "SciPy lobpcg", certifies=True)
-    within = TOLERANCE * abs(truth[0])
-    return [
-        peer(f"tol {TOLERANCE:g}", warm=False, solve=scipy_lobpcg(point, cold, within)),
-        peer(f"warm, tol {TOLERANCE:g}", warm=True, solve=scipy_lobpcg(point, warm, within)),
-    ]
-
-
 def _matfree(
     point: Point, start: Start, projections: Sequence[np.ndarray], truth: np.ndarray
 ) -> list[Contender]:
@@ -168,31 +147,6 @@ def _depths(projections: Sequence[np.ndarray], truth: np.ndarray) -> list[tuple[
         (f"depth {depth or TUNING_DEPTH} ({purpose})", depth or TUNING_DEPTH)
         for purpose, depth in depths.items()
     ]
-
-
-def _own(point: Point, found: Sequence[Any]) -> list[Contender]:
-    """Return the project's solver cold and warm.
-
-    For the top three with the peers' certificate, their residuals; with its own, which bounds the
-    probability of a larger one unseen; and with both ends of the spectrum on top.
-    """
-    contestants = []
-    for what, ends, overlook in (
-        ("top three, residuals alone", False, 1.0),
-        ("top three", False, OVERLOOK),
-        ("with both ends", True, OVERLOOK),
-    ):
-        for previous in (None, found[ends]):
-            contestants.append(
-                Contender(
-                    OURS,
-                    f"{'cold' if previous is None else 'warm'}, {what}",
-                    certifies=True,
-                    warm=previous is not None,
-                    solve=own(point, ends, previous, overlook),
-                )
-            )
-    return contestants
 
 
 def _projection(name: str, point: Point, start: np.ndarray) -> np.ndarray:

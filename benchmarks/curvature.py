@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     prepare_jax("highest", "cpu")
     # JAX is imported only now that its device is chosen.
     from benchmarks.comparison import measure_row
+    from benchmarks.contenders import PACKAGES, contenders
     from benchmarks.curvature_figure import draw
     from benchmarks.problems import ROWS
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "curvature.json")
     arguments = parser.parse_args(argv)
     for name in arguments.rows:
-        for entry in measure_row(name, arguments.repetitions):
+        for entry in measure_row(name, arguments.repetitions, contenders, PACKAGES):
             results = merge_results(arguments.output, {name: entry})
             print(report(entry), flush=True)
     picture = IMAGES if arguments.output.parent == RESULTS else arguments.output.parent

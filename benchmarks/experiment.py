@@ -1,7 +1,6 @@
-"""The default experiment as a whole: its total time, and the share spent training and measuring.
+"""The default experiment as a whole, by two revisions in turns: total time, and where it went.
 
-    python -m benchmarks.experiment                                 this checkout
-    python -m benchmarks.experiment --revision 0c7d637 --name before
+    python -m benchmarks.experiment --before 3210f3b --rounds 3
 
 The files are copied into a fresh folder and the workflow runs there as ``make figures`` runs it,
 from nothing to figures, on all cores; the sample data come from the package index. Snakemake's
@@ -121,37 +120,72 @@ def copy_checkout(folder: Path, revision: str | None) -> None:
             target.write_bytes(source.read_bytes())
 
 
+def run_revision(revision: str | None) -> dict[str, Any]:
+    """Run the default experiment of a revision, or of the files as they are, and account for it."""
+    with tempfile.TemporaryDirectory(prefix="samedge-experiment-") as temporary:
+        checkout = Path(temporary) / "checkout"
+        checkout.mkdir()
+        copy_checkout(checkout, revision)
+        return run_and_account(checkout)
+
+
+def summary(taken: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return of each revision the round of median total time, with all totals and their ratio."""
+    totals = {
+        name: [entry["total_seconds"] for entry in entries] for name, entries in taken.items()
+    }
+    found = {}
+    for name, entries in taken.items():
+        ordered = sorted(entries, key=lambda entry: entry["total_seconds"])
+        found[name] = dict(ordered[len(ordered) // 2])
+        found[name]["totals"] = measuring.spread(totals[name])
+        pairs = zip(totals[name], totals["before"], strict=True)
+        found[name]["over_before"] = measuring.spread([above / below for above, below in pairs])
+    return found
+
+
 def report(name: str, entry: Mapping[str, Any]) -> str:
-    """Lay out the results as text."""
+    """Lay out the results of a revision as text."""
     rows = [("rule", "jobs", "seconds")]
     rows += [
         (rule, f"{found['jobs']:.0f}", f"{found['seconds']:.1f}")
         for rule, found in entry["rules"].items()
     ]
-    counts = entry.get("products_per_check", {})
-    products = "".join(f"\nproducts a check, {task}: {n:.1f}" for task, n in counts.items())
+    products = "".join(
+        f"\nproducts a check, {task}: {count:.1f}"
+        for task, count in entry["products_per_check"].items()
+    )
+    totals, ratio = entry["totals"], entry["over_before"]
     return (
-        f"{measuring.table(rows)}\n{name}: {entry['total_seconds']:.0f} s in all, of which "
+        f"{measuring.table(rows)}\n{name}: {entry['total_seconds']:.0f} s in all "
+        f"({totals['min']:.0f}–{totals['max']:.0f}), of which "
         f"{entry['training_and_measuring_seconds']:.0f} s training and measuring, a share of "
-        f"{entry['share']:.0%}{products}"
+        f"{entry['share']:.0%}{products}\nover before: {ratio['median']:.2f} "
+        f"({ratio['min']:.2f}–{ratio['max']:.2f})"
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the experiment, print and store where its time went."""
+    """Run the experiment of both revisions in turns, print and store where the time went."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--revision", help="a commit to run instead of the files as they are")
-    parser.add_argument("--name", default="now", help="what the results are stored as")
+    parser.add_argument("--before", default="3210f3b", help="the revision to compare with")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=measuring.RESULTS / "experiment.json")
     arguments = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="samedge-experiment-") as temporary:
-        checkout = Path(temporary) / "checkout"
-        checkout.mkdir()
-        copy_checkout(checkout, arguments.revision)
-        entry = run_and_account(checkout)
-    entry |= {"revision": arguments.revision, "machine": measuring.machine(PACKAGES)}
-    print(report(arguments.name, entry), flush=True)
-    measuring.merge_results(arguments.output, {arguments.name: entry})
+    revisions = {"now": None, "before": arguments.before}
+    cases = {
+        name: lambda _, revision=each: run_revision(revision) for name, each in revisions.items()
+    }
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in revisions}
+    for each in measuring.rounds(cases, arguments.rounds):
+        for name, timing in each.items():
+            taken[name].append(timing.result)
+        # Stored at the end of every round: all of them take most of an hour.
+        found = summary(taken)
+        for name, entry in found.items():
+            entry |= {"revision": revisions[name], "machine": measuring.machine(PACKAGES)}
+            print(report(name, entry), flush=True)
+        measuring.merge_results(arguments.output, found)
 
 
 def _seconds_of_job(path: Path) -> float:

@@ -7,7 +7,7 @@ all can start from the same one.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,7 +24,11 @@ from samedge.curvature.krylov.hessian import compiled_map
 from samedge.curvature.products import hessian_operator
 
 LOBPCG_STEPS = 100  # at most
+OURS = "samedge"
+OVERLOOK = 1e-3  # the solver's default
 TOLERANCE = 1e-3  # residual over operator norm, and the accuracy that eigenvalues must reach
+
+Start = Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,21 @@ class Contender:
     def name(self) -> str:
         """The solver and how it was set."""
         return f"{self.solver}, {self.variant}"
+
+
+def flat_vectors(found: Eigenpairs) -> np.ndarray:
+    """Return the eigenvectors of a measurement as rows (k, n)."""
+    return np.stack([np.asarray(ravel_pytree(vector)[0]) for vector in found.vectors])
+
+
+def sum_of(directions: np.ndarray) -> Start:
+    """Return a start in all of some directions (k, n), the same in every round."""
+
+    def start(repetition: int) -> np.ndarray:
+        del repetition  # what the check before found is no matter of chance
+        return directions.sum(axis=0)
+
+    return start
 
 
 @jax.jit
@@ -229,6 +248,52 @@ def own_previous(point: Point, ends: bool) -> Eigenpairs:
         microbatch=point.microbatch,
         ends=ends,
     )
+
+
+def lobpcg_contenders(
+    point: Point, start: Start, known: np.ndarray, truth: np.ndarray
+) -> list[Contender]:
+    """Return SciPy's block solver, from random vectors and from the eigenvectors known before."""
+
+    def cold(repetition: int) -> np.ndarray:
+        return np.stack([start(PAIRS * repetition + column) for column in range(PAIRS)], axis=1)
+
+    def warm(repetition: int) -> np.ndarray:
+        del repetition
+        return known.T
+
+    peer = partial(Contender, "SciPy lobpcg", certifies=True)
+    within = TOLERANCE * abs(truth[0])
+    return [
+        peer(f"tol {TOLERANCE:g}", warm=False, solve=scipy_lobpcg(point, cold, within)),
+        peer(f"warm, tol {TOLERANCE:g}", warm=True, solve=scipy_lobpcg(point, warm, within)),
+    ]
+
+
+def own_contenders(point: Point, found: Mapping[bool, Eigenpairs]) -> list[Contender]:
+    """Return the project's solver cold and warm.
+
+    For the top three with the peers' certificate, their residuals; with its own, which bounds the
+    probability of a larger one unseen; and with both ends of the spectrum on top. ``found`` is
+    what the check before found, without ends and, for the last, with.
+    """
+    contestants = []
+    for what, ends, overlook in (
+        ("top three, residuals alone", False, 1.0),
+        ("top three", False, OVERLOOK),
+        ("with both ends", True, OVERLOOK),
+    ):
+        for previous in (None, found[ends]) if ends in found else ():
+            contestants.append(
+                Contender(
+                    OURS,
+                    f"{'cold' if previous is None else 'warm'}, {what}",
+                    certifies=True,
+                    warm=previous is not None,
+                    solve=own(point, ends, previous, overlook),
+                )
+            )
+    return contestants
 
 
 def by_magnitude(values: np.ndarray) -> np.ndarray:
