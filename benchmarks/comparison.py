@@ -9,9 +9,7 @@ from benchmarks.measuring import Timed, machine, rounds, seconds, spread, timed
 from benchmarks.peers import OURS, TOLERANCE, Answer, Contender, error, size
 from benchmarks.problems import ROWS, Point, load_point, truth
 
-HOPELESS = (
-    5  # times the products of the best, of cold or of warm ones, beyond which none is repeated
-)
+HOPELESS = 5  # times the products of the best cold or warm one, beyond which none is timed again
 
 Timings = Mapping[str, Sequence[Timed[Answer]]]
 #: From a row's name, point and true eigenvalues, and the number of rounds, to who takes part, and

@@ -28,11 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from benchmarks.curvature_figure import draw
     from benchmarks.problems import ROWS
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--repetitions", type=int, default=5, help="timed rounds of each row")
-    parser.add_argument("--output", type=Path, default=RESULTS / "curvature.json")
-    arguments = parser.parse_args(argv)
+    arguments = parse(argv, __doc__.splitlines()[0], RESULTS / "curvature.json")
     for name in arguments.rows:
         for entry in measure_row(name, arguments.repetitions, contenders, PACKAGES):
             results = merge_results(arguments.output, {name: entry})
@@ -42,6 +38,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         {name: results[name] for name in ROWS if name in results},
         picture / f"benchmark_{arguments.output.stem}.png",
     )
+
+
+def parse(argv: Sequence[str] | None, description: str, output: Path) -> argparse.Namespace:
+    """Return which rows to measure, how often, and where to store that; JAX must be prepared."""
+    from benchmarks.problems import ROWS
+
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--repetitions", type=int, default=5, help="timed rounds of each row")
+    parser.add_argument("--output", type=Path, default=output)
+    return parser.parse_args(argv)
 
 
 def report(entry: Mapping[str, Any]) -> str:

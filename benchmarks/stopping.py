@@ -8,14 +8,13 @@ reports that it is done. Cold ones start from random vectors, warm ones from the
 check before. Rows, accuracy and rounds are those of :mod:`benchmarks.curvature`.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.curvature import parse
 from benchmarks.measuring import RESULTS, merge_results, table
 from samedge.base.errors import run_script
 from samedge.machine.device import prepare_jax
@@ -88,13 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     prepare_jax("highest", "cpu")
     # JAX is imported only now that its device is chosen.
     from benchmarks.comparison import measure_row
-    from benchmarks.problems import ROWS
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--repetitions", type=int, default=5, help="timed rounds of each row")
-    parser.add_argument("--output", type=Path, default=RESULTS / "stopping.json")
-    arguments = parser.parse_args(argv)
+    arguments = parse(argv, __doc__.splitlines()[0], RESULTS / "stopping.json")
     for name in arguments.rows:
         for entry in measure_row(name, arguments.repetitions, entrants, PACKAGES):
             merge_results(arguments.output, {name: entry})

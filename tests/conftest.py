@@ -9,7 +9,7 @@ import pytest
 pytest_plugins = ["tests.browser.chromium"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# What JAX keeps are millions of objects, and looking for garbage among them takes an eighth of a
+# What JAX keeps are millions of objects, and looking for garbage among them takes a twelfth of a
 # test's time where it is done as often as Python does.
 gc.set_threshold(50_000, 20, 100)
 

@@ -16,6 +16,15 @@ GRIDS = {
     "cifar10": (("0.0003", "0.001", "0.003", "0.01"), ("0", "0.1")),
     "tiny_shakespeare": (("0.01", "0.02", "0.05", "0.1", "0.2", "0.5"), ("0", "0.3")),
 }
+#: Settings of the smallest Transformer.
+TRANSFORMER = {
+    "layers": 1,
+    "heads": 1,
+    "key_size": 2,
+    "model_size": 2,
+    "sequence_length": 4,
+    "widening_factor": 2,
+}
 GRID_AXES = ("eta", "rho", "seed")
 DENSITY = {"at": [1], "probes": 2, "steps": 2}
 ENVIRONMENT = {

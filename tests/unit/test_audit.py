@@ -36,14 +36,7 @@ MODELS = {
     "cifar10": {"name": "cnn", "settings": {"blocks": 1, "channels": 4}},
     "tiny_shakespeare": {
         "name": "transformer",
-        "settings": {
-            "layers": 1,
-            "heads": 1,
-            "key_size": 2,
-            "model_size": 2,
-            "sequence_length": 4,
-            "widening_factor": 2,
-        },
+        "settings": synthetic.TRANSFORMER,
     },
 }
 

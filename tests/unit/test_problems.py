@@ -9,15 +9,16 @@ from samedge.base.errors import UserError
 from samedge.base.files import checksum
 from samedge.data.file import TaskData
 from samedge.tasks.inputs import image_arrays
+from samedge.tasks.loss import LOSSES
 from samedge.tasks.model import MODELS, Model
 from samedge.tasks.problems import KINDS, Problem, build_problem
 from samedge.training import loop
-from synthetic import run_settings, task_data
+from synthetic import TRANSFORMER, run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
 SIDE, WIDTH = 4, 32
-TRANSFORMER = {"layers": 1, "heads": 1, "key_size": 2, "model_size": 2, "widening_factor": 2}
+MLP = {"depth": 2, "width": 16}
 
 
 def image_data(train=200, test=150, patterns=10, noise=30.0, **attributes):
@@ -174,7 +175,7 @@ def test_microbatches_of_text_are_refused_where_padding_makes_characters_count_u
         "tiny_shakespeare",
         kind="characters",
         dataset={"name": "tiny_shakespeare", "train_examples": 600, "test_examples": 600},
-        model={"name": "transformer", "settings": {**TRANSFORMER, "sequence_length": 10}},
+        model={"name": "transformer", "settings": TRANSFORMER | {"sequence_length": 10}},
         loss={"name": "cross_entropy"},
         batch_size=None,
         microbatch=11,
@@ -184,10 +185,18 @@ def test_microbatches_of_text_are_refused_where_padding_makes_characters_count_u
         build_problem(settings, data)
 
 
+def test_a_loss_may_say_that_it_is_no_mean(monkeypatch):
+    monkeypatch.setitem(LOSSES._facts, "squared_error", {"mean_over_examples": False})
+    data = image_data()
+    settings = settings_of(data, microbatch=50, model={"name": "mlp", "settings": MLP})
+    with pytest.raises(UserError, match="needs a loss that is a mean over examples"):
+        build_problem(settings, data)
+
+
 def test_images_are_learnt_by_cross_entropy():
     """Its Hessian's largest eigenvalue is found as of any loss, and the labels are learnt."""
     data = image_data()
-    model = {"name": "mlp", "settings": {"depth": 2, "width": 16}}
+    model = {"name": "mlp", "settings": MLP}
     settings = settings_of(data, model=model, loss={"name": "cross_entropy"})
     problem = build_problem(settings, data)
     checks, outcome = loop.train(settings, problem, print)

@@ -19,18 +19,11 @@ from samedge.tasks.problems import Problem, build_problem
 from samedge.training import loop as training
 from samedge.training.steps import StepSpec
 from samedge.updates import rule as sam
+from synthetic import TRANSFORMER
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
 EXAMPLES = 12
-TEXT = {
-    "layers": 1,
-    "heads": 1,
-    "key_size": 2,
-    "model_size": 2,
-    "sequence_length": 4,
-    "widening_factor": 2,
-}
 
 
 def run_settings(**changes):
@@ -343,7 +336,10 @@ def image_data(tmp_path):
         ({"microbatch": 3}, "does not divide the batch of 20"),
         ({"kind": "image"}, "did you mean 'images'"),
         ({"kind": "characters"}, "does not fit the data set mnist, which holds images"),
-        ({"model": settings.ModelSettings("transformer", TEXT)}, "do not fit inputs and targets"),
+        (
+            {"model": settings.ModelSettings("transformer", TRANSFORMER)},
+            "do not fit inputs and targets",
+        ),
         ({"model": settings.ModelSettings("mpl", {})}, "did you mean 'mlp'"),
         ({"loss": settings.LossSettings("squared")}, "did you mean 'squared_error'"),
         ({"model": settings.ModelSettings("mlp", {"deep": 2, "width": 2})}, "deep"),

@@ -283,7 +283,7 @@ def _require_mean(
     if batch % microbatch:
         raise UserError(f"{where} does not divide the batch of {batch} examples")
     # True, or for which kinds of task.
-    mean = LOSSES.facts(settings.loss.name).get("mean_over_examples", ())
+    mean = LOSSES.facts(settings.loss.name).get("mean_over_examples") or ()
     if mean is not True and settings.kind not in mean:
         raise UserError(
             f"{where} needs a loss that is a mean over examples, and {settings.loss.name} is not; "
