@@ -1,13 +1,15 @@
 """Start-up: what the first and the second job of a task compile and take, and what imports take.
 
-    python -m benchmarks.startup --repetitions 5
+    python -m benchmarks.startup --before 3210f3b --repetitions 3
 
 Jobs are processes, as the workflow starts them, of runs of ``config.yaml`` cut down to two steps:
 they need every program that the whole run needs. A round takes an empty folder of compiled
-programs; the second job is another run of the task's grid.
+programs; the second job is another run of the task's grid. With ``--before`` each round is one of
+that revision, from a copy of its files, and one of the files as they are.
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import jobs, measuring
+from benchmarks.experiment import copy_checkout
 from samedge.base.errors import run_script
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy", "xarray", "matplotlib")
@@ -89,8 +92,84 @@ def interpreter(code: str) -> Callable[[int], None]:
     return lambda _: subprocess.run(command, cwd=jobs.SCRIPT.parent, check=True) and None
 
 
+def round_of(checkout: Path) -> dict[str, Any]:
+    """Measure one round with the files of a checkout, by its own program."""
+    with tempfile.TemporaryDirectory() as temporary:
+        output = Path(temporary) / "startup.json"
+        command = ["-m", "benchmarks.startup", "--repetitions", "1", "--output", str(output)]
+        paths = os.pathsep.join([str(checkout / "workflow" / "scripts"), str(checkout)])
+        environment = os.environ | {"PYTHONPATH": paths}
+        subprocess.run([sys.executable, *command], cwd=checkout, env=environment, check=True)
+        return measuring.read_results(output)
+
+
+def gathered_rounds(taken: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return rounds that were measured apart as the results of all of them."""
+
+    def spread(*entries: Any) -> Any:
+        if "median" in entries[0]:
+            return measuring.spread([entry["median"] for entry in entries])
+        return {name: spread(*(entry[name] for entry in entries)) for name in entries[0]}
+
+    return {part: spread(*(each[part] for each in taken)) for part in ("imports", "jobs")}
+
+
+def ratios(now: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the seconds of each job and import over those of before, from round to round."""
+
+    def seconds(results: Mapping[str, Any]) -> dict[str, float]:
+        jobs_of = {
+            f"{which} of {task}": job["seconds"]["median"]
+            for task, pair in results["jobs"].items()
+            for which, job in pair.items()
+        }
+        return jobs_of | {name: found["median"] for name, found in results["imports"].items()}
+
+    pairs = [(seconds(ours), seconds(theirs)) for ours, theirs in zip(now, before, strict=True)]
+    return {
+        name: measuring.spread([ours[name] / theirs[name] for ours, theirs in pairs])
+        for name in pairs[0][0]
+    }
+
+
+def in_turns(revision: str, repetitions: int) -> dict[str, Any]:
+    """Measure rounds of a revision and of the files as they are, in turns."""
+    taken: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
+    with tempfile.TemporaryDirectory(prefix="samedge-startup-") as temporary:
+        checkouts = {"before": Path(temporary) / "before", "now": jobs.REPOSITORY}
+        checkouts["before"].mkdir()
+        copy_checkout(checkouts["before"], revision)
+        for number in range(repetitions):
+            for name in list(taken) if number % 2 else list(taken)[::-1]:
+                taken[name].append(round_of(checkouts[name]))
+    return compared(revision, **taken)
+
+
+def compared(
+    revision: str, now: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the results of now, with those of a revision before and the ratios."""
+    return gathered_rounds(now) | {
+        "before": gathered_rounds(before) | {"revision": revision},
+        "over_before": ratios(now, before),
+    }
+
+
 def report(results: Mapping[str, Any]) -> str:
-    """Lay out the results as text."""
+    """Lay out the results as text, those of a revision before behind them."""
+    text = _tables(results)
+    if "before" not in results:
+        return text
+    before = results["before"]
+    lines = [("seconds over before", "median (min-max)")]
+    lines += [(name, _seconds(found)) for name, found in results["over_before"].items()]
+    return (
+        f"now\n{text}\n\nbefore, revision {before['revision']}\n{_tables(before)}\n\n"
+        f"{measuring.table(lines)}"
+    )
+
+
+def _tables(results: Mapping[str, Any]) -> str:
     rows = [("job", "seconds (min-max)", "compiled", "from the cache", "seconds to get them ready")]
     for task, pair in results["jobs"].items():
         for which, job in pair.items():
@@ -106,13 +185,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=5, help="rounds of jobs and imports")
+    parser.add_argument("--before", help="a revision to measure in turns with this one")
     parser.add_argument("--output", type=Path, default=measuring.RESULTS / "startup.json")
     arguments = parser.parse_args(argv)
-    results = {
-        "imports": imports(arguments.repetitions),
-        "jobs": first_and_second(arguments.repetitions),
-        "machine": measuring.machine(PACKAGES),
-    }
+    if arguments.before:
+        results = in_turns(arguments.before, arguments.repetitions)
+    else:
+        results = {
+            "imports": imports(arguments.repetitions),
+            "jobs": first_and_second(arguments.repetitions),
+        }
+    results |= {"machine": measuring.machine(PACKAGES)}
     print(report(results), flush=True)
     measuring.merge_results(arguments.output, results)
 
