@@ -40,6 +40,9 @@ rule all:
     default_target: True
     input:
         existing_if_reporting(*map(figure_paths, DRAWN)),
+        existing_if_reporting(
+            *([path] for path in task_figure_paths(*unnumbered(EXPERIMENT.tasks)))
+        ),
         existing_if_reporting(*([f"{RESULTS}/cubes/{task}.nc"] for task in TASKS)),
         existing_if_reporting(
             *([f"{RESULTS}/cubes/{task}.converged.nc"] for task in TASKS)
@@ -123,3 +126,13 @@ for task in TASKS:
             density_paths(task),
             f"{RESULTS}/cubes/{task}.nc",
         localrule: True
+
+    for name in TASK_KINDS:
+
+        rule:
+            name:
+                f"{name}_{task}"
+            input:
+                task_figure_paths(*figures_named(name, task)),
+                f"{RESULTS}/cubes/{task}.nc",
+            localrule: True

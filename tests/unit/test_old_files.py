@@ -276,7 +276,7 @@ def test_the_whole_old_archive_is_redrawn(repository, tmp_path):
     done = redraw(path, tmp_path / "redrawn")
     # Sixteen figures, three densities, three edge maps, the claims; pages of the six runs that
     # completed.
-    assert len([*(tmp_path / "redrawn").rglob("*.p*")]) == 2 * (16 + 3 + 3 + 1 + 6)
+    assert len([*(tmp_path / "redrawn").rglob("*.p*")]) == 2 * (16 + 3 + 3 + 3 + 1 + 6)
     assert len([*done.equal, *done.other]) == 2 * (16 + 3 + 3 + 1)
     assert {*done.left_alone} == {"claims.csv", "claims.json", "explorer.html"}
 

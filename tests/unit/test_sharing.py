@@ -482,7 +482,8 @@ def test_a_figure_that_the_cubes_do_not_permit(pack, tmp_path, name, hint):
     with pytest.raises(UserError, match="not among the figures that the archive's") as caught:
         redraw.redraw(pack(), tmp_path / "redrawn", [name])
     assert hint in str(caught.value)
-    assert "figure_11, density_cifar10" in str(caught.value)
+    assert "figure_11, alignment_" in str(caught.value)
+    assert "density_cifar10, edge_map_cifar10" in str(caught.value)
 
 
 # What can
@@ -497,10 +498,13 @@ def test_what_can_be_drawn_is_what_the_cubes_permit(results, config):
 
     whole = [f"figure_{number:02d}" for number in range(1, 7)]
     others = ["edge_map_mnist", "claims", "supplement_mnist"]
+    whole.append("alignment_mnist_rho0")
     assert names({"mnist": cube}) == [*whole, "density_mnist", *others]
     assert names({"mnist": cube.drop_vars("density_node")}) == [*whole, *others]
     gradient_descent = cube.isel(rho=[0])
-    assert names({"mnist": gradient_descent}) == ["figure_01", "figure_02", *others]
+    unnumbered = [f"{name}_mnist_rho0" for name in ("zoom", "loss", "alignment")]
+    alone = ["figure_01", "figure_02", *unnumbered]
+    assert names({"mnist": gradient_descent}) == [*alone, *others]
     assert names({}) == ["figure_01"]
 
 

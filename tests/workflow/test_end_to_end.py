@@ -68,6 +68,7 @@ def test_sixteen_figures_and_what_goes_beyond_them(finished: Checkout):
     folder = finished.result("figures")
     names = [f"figure_{number:02d}" for number in range(1, 17)]
     names += [f"{kind}_{task}" for kind in ("density", "edge_map") for task in TASKS]
+    names += [f"alignment_{task}_rho0" for task in TASKS]
     names.append("claims")
     assert files(folder) == {f"{name}.{kind}" for name in names for kind in ("pdf", "png")}
     for name in names:

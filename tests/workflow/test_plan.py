@@ -7,21 +7,23 @@ from samedge.config.paper_figures import FIGURES
 
 PER_TASK = {"collect_runs": 3, "filter_diverged": 3, "plot_supplement": 3, "prepare_data": 3}
 BEYOND = {"plot_edge_map": 3, "judge_claims": 1, "write_explorer": 1}
-WHOLE = {**PER_TASK, **BEYOND, "plot_figure": 16, "plot_density": 3, "all": 1}
+DRAWN = {"plot_figure": 16, "plot_task_figure": 3, "plot_density": 3}
+WHOLE = {**PER_TASK, **BEYOND, **DRAWN, "all": 1}
+GRIDS = {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}
 
 
 @pytest.mark.parametrize(
-    ("configfiles", "runs", "fetched"),
+    ("configfiles", "runs", "others"),
     [
         ((), {"mnist": 6, "cifar10": 6, "tiny_shakespeare": 6}, {"download_sample": 3}),
-        (("config/laptop.yaml",), {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}, {}),
-        (("config/paper.yaml",), {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}, {}),
+        (("config/laptop.yaml",), GRIDS, {"plot_task_figure": 27}),
+        (("config/paper.yaml",), GRIDS, {"plot_task_figure": 27}),
     ],
     ids=["default", "laptop", "paper"],
 )
-def test_whole_experiments(unrun: Checkout, configfiles, runs, fetched):
+def test_whole_experiments(unrun: Checkout, configfiles, runs, others):
     plan = unrun.plan(configfiles=configfiles)
-    assert plan.counts == WHOLE | fetched | {"train_run": sum(runs.values())}
+    assert plan.counts == WHOLE | others | {"train_run": sum(runs.values())}
     for task, count in runs.items():
         assert len({run for run in plan.runs if run[0] == task}) == count
     assert plan.figures == set(FIGURES)
@@ -43,6 +45,17 @@ def test_one_figure_plans_what_it_needs(unrun: Checkout, target, number, task, r
     assert plan.counts == needed | {"plot_figure": 1} | named
     assert plan.figures == {number}
     assert {run[0] for run in plan.runs} == plan.prepared == plan.collected == {task} - {""}
+
+
+@pytest.mark.parametrize(
+    ("target", "figures"),
+    [("eigenvalues_mnist", 4), ("zoom_mnist", 3), ("loss_mnist", 3), ("alignment_mnist", 4)],
+)
+def test_figures_of_a_task_need_its_cube_and_are_drawn_at_each_radius(unrun, target, figures):
+    plan = unrun.plan(target, configfiles=("config/paper.yaml",))
+    needed = {"prepare_data": 1, "train_run": 12, "collect_runs": 1}
+    assert plan.counts == needed | {"plot_task_figure": figures, target: 1}
+    assert plan.collected == {"mnist"}
 
 
 @pytest.mark.parametrize("target", ["density_cifar10", "results/paper/figures/density_cifar10.png"])
@@ -82,7 +95,7 @@ def test_a_thousand_runs_are_planned(unrun: Checkout):
     plan = unrun.plan(changes=changes)
     assert plan.counts["train_run"] == len(plan.runs) == 1000
     assert plan.counts["collect_runs"] == plan.counts["write_explorer"] == 1
-    assert sum(plan.counts.values()) == 1000 + 14
+    assert sum(plan.counts.values()) == 1000 + 14 + 33
 
 
 def test_an_audit_draws_no_figure_and_needs_no_cube(unrun: Checkout):
@@ -107,7 +120,7 @@ def test_an_audit_draws_no_figure_and_needs_no_cube(unrun: Checkout):
 def test_what_goes_beyond_the_paper_needs_cubes_alone(unrun: Checkout, target, rule, tasks):
     counts = unrun.plan(target).counts
     assert counts[rule] == 1 and counts["collect_runs"] == tasks
-    assert not {"plot_figure", "plot_density", "plot_supplement"} & counts.keys()
+    assert not {*DRAWN, "plot_supplement"} & counts.keys()
 
 
 def test_an_archive_needs_cubes_and_figures(unrun: Checkout):
@@ -116,8 +129,7 @@ def test_an_archive_needs_cubes_and_figures(unrun: Checkout):
         "prepare_data": 3,
         "train_run": 8,
         "collect_runs": 3,
-        "plot_figure": 16,
-        "plot_density": 3,
+        **DRAWN,
         **BEYOND,
         "pack_experiment": 1,
         "archive": 1,

@@ -44,6 +44,7 @@ def test_every_figure_is_in_it_with_a_caption_from_its_runs(whole, finished, ope
     content = whole.read_text(encoding="utf-8")
     names = [f"figure_{number:02d}" for number in range(1, 17)] + ["claims"]
     names += [f"{kind}_{task}" for kind in ("density", "edge_map") for task in TASKS]
+    names += [f"alignment_{task}_rho0" for task in TASKS]
     for name in names:
         picture = (finished.result("figures") / f"{name}.png").read_bytes()
         assert base64.b64encode(picture).decode()[:4000] in content, name

@@ -11,7 +11,7 @@ ALL_RUNS = MNIST | CIFAR10 | TINY_SHAKESPEARE
 SCRIPTS = "workflow/scripts"
 PACKAGE = f"{SCRIPTS}/samedge"
 
-TIMED = {"plot_figure": 16, "plot_supplement": 3, "all": 1}
+TIMED = {"plot_figure": 16, "plot_task_figure": 3, "plot_supplement": 3, "all": 1}
 STYLED = {**TIMED, "plot_density": 3, "plot_edge_map": 3, "judge_claims": 1}
 DRAWN = {**STYLED, "write_explorer": 1}
 JUDGED = {"judge_claims": 1, "plot_edge_map": 3, "write_explorer": 1, "all": 1}
@@ -22,6 +22,7 @@ ONE_TASK = {
     "collect_runs": 1,
     "filter_diverged": 1,
     "plot_figure": 5,
+    "plot_task_figure": 1,
     "plot_density": 1,
     "plot_supplement": 1,
     "plot_edge_map": 1,
@@ -43,7 +44,7 @@ def test_nothing_is_left_to_do(finished: Checkout, targets):
         (f"{PACKAGE}/figures/paper.py", STYLED),
         (f"{PACKAGE}/figures/panels.py", DRAWN),
         (f"{PACKAGE}/figures/supplement.py", {"plot_supplement": 3, "all": 1}),
-        (f"{SCRIPTS}/plot_figure.py", {"plot_figure": 16, "all": 1}),
+        (f"{SCRIPTS}/plot_figure.py", {"plot_figure": 16, "plot_task_figure": 3, "all": 1}),
         (f"{SCRIPTS}/plot_density.py", {"plot_density": 3, "all": 1}),
         (f"{PACKAGE}/figures/density.py", {"plot_density": 3, "all": 1}),
         (f"{PACKAGE}/analysis/claims.toml", {"judge_claims": 1, "all": 1}),

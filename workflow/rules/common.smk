@@ -16,7 +16,13 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from samedge.config.experiment import validate
 from samedge.base.errors import UserError
-from samedge.config.paper_figures import FIGURES, drawable
+from samedge.config.paper_figures import (
+    FIGURES,
+    TASK_KINDS,
+    drawable,
+    task_figures,
+    unnumbered,
+)
 from samedge.config.grid import AXES, grid_json
 from samedge.base.log import spell_out
 from samedge.base.process import put_python_first
@@ -194,6 +200,24 @@ def run_mb(estimate):
 def figure_paths(number):
     """Return both files of a figure."""
     return [f"{RESULTS}/figures/figure_{number}.{kind}" for kind in ("pdf", "png")]
+
+
+def task_figure_paths(*figures):
+    """Return both files of figures of tasks."""
+    return [
+        f"{RESULTS}/figures/{figure.stem}.{kind}"
+        for figure in figures
+        for kind in ("pdf", "png")
+    ]
+
+
+def figures_named(name, task):
+    """Return the figures of a task under a name, at each of its radii."""
+    return [
+        figure
+        for figure in task_figures(task, EXPERIMENT.tasks[task].rho)
+        if figure.name == name
+    ]
 
 
 def existing_if_reporting(*jobs):

@@ -46,6 +46,45 @@ rule plot_figure:
         " 2>&1 | tee {log:q}"
 
 
+rule plot_task_figure:
+    input:
+        cube=f"{RESULTS}/cubes/{{task}}.nc",
+        script=script("plot_figure"),
+        modules=sources("plot_figure"),
+        style=STYLE,
+    output:
+        pdf=f"{RESULTS}/figures/{{name}}_{{task}}_rho{{rho}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/{{name}}_{{task}}_rho{{rho}}.png",
+            caption="../report/figure.rst",
+            category="{task}",
+            labels={"figure": "{name}, rho {rho}"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_task_figure/{{name}}_{{task}}_rho{{rho}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plot_task_figure/{{name}}_{{task}}_rho{{rho}}.tsv"
+    wildcard_constraints:
+        name="|".join(TASK_KINDS),
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        kind=lambda wildcards: TASK_KINDS[wildcards.name],
+        task="{task}",
+        rho="{rho}",
+        axis=EXPERIMENT.figures.time_axis,
+        facts=lambda wildcards, input: FromCube(input.cube),
+    message:
+        "Draw {wildcards.name} of {wildcards.task}, rho {wildcards.rho}"
+    shell:
+        "python {input.script} --kind {wildcards.name} --cube {input.cube:q} --rho {params.rho}"
+        " --axis {params.axis} --output-pdf {output.pdf:q} --output-png {output.png:q}"
+        " 2>&1 | tee {log:q}"
+
+
 rule plot_density:
     input:
         cube=density_cube,

@@ -102,7 +102,17 @@ rule write_explorer:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        # Not inputs: the page links figures, and shows nothing of them.
+        figures=[
+            f"figures/{stem}.pdf"
+            for stem in (
+                *(f"figure_{number}" for number in DRAWN),
+                *(figure.stem for figure in unnumbered(EXPERIMENT.tasks)),
+            )
+        ],
     message:
         "Write the explorer of all runs"
     shell:
-        "python {input.script} --cubes {input.cubes:q} --output {output:q} 2>&1 | tee {log:q}"
+        "python {input.script} --cubes {input.cubes:q} --figures {params.figures:q}"
+        " --output {output:q} 2>&1 | tee {log:q}"

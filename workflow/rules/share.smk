@@ -7,6 +7,7 @@ from samedge.config.experiment import resolved
 # What is packed beside cubes and configuration. What else is to be shared belongs here.
 SHARED = [
     *(path for number in DRAWN for path in figure_paths(number)),
+    *task_figure_paths(*unnumbered(EXPERIMENT.tasks)),
     *(density_paths(*TASKS) if EXPERIMENT.density.at else []),
     *edge_map_paths(*TASKS),
     *claims_paths(),

@@ -15,9 +15,15 @@ def main(argv: list[str] | None = None) -> None:
     """Write an explorer from the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--cubes", type=Path, nargs="+", required=True, help="a cube of each task")
+    parser.add_argument(
+        "--figures",
+        nargs="*",
+        default=[],
+        help="figures to offer for download: paths of PDF files, as seen from the page",
+    )
     parser.add_argument("--output", type=Path, required=True, help="the page to write, .html")
     arguments = parser.parse_args(argv)
-    text = page.page(files.read_cubes(arguments.cubes).values())
+    text = page.page(files.read_cubes(arguments.cubes).values(), arguments.figures)
     with whole_file(arguments.output) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,6 @@
-"""The sixteen figures of Long & Bartlett (2024) as a table; imports neither NumPy nor Matplotlib.
+"""Which figures there are: the sixteen of Long & Bartlett (2024), and their like for any task.
+
+Imports neither NumPy nor Matplotlib.
 
 Kinds: ``edge_ratio`` needs no cube; ``eigenvalues`` shows the magnitudes of the largest
 eigenvalues with both edges; ``eigenvalues_zoom`` leaves 2/eta out and scales on the SAM edge;
@@ -6,7 +8,8 @@ eigenvalues with both edges; ``eigenvalues_zoom`` leaves 2/eta out and scales on
 the principal eigenvector.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -74,6 +77,76 @@ FIGURES: dict[int, FigureSpec] = {
         *_task_figures(12, "tiny_shakespeare", "0.3"),
     ]
 }
+
+
+#: What is drawn of every task at each of its radii, by name: the kinds of the paper's figures.
+TASK_KINDS = {
+    "eigenvalues": "eigenvalues",
+    "zoom": "eigenvalues_zoom",
+    "loss": "loss",
+    "alignment": "alignment",
+}
+
+
+@dataclass(frozen=True)
+class TaskFigure:
+    """A figure of a task at a radius: its name, a key of :data:`TASK_KINDS`, task and radius."""
+
+    name: str
+    task: str
+    rho: str
+
+    @property
+    def kind(self) -> str:
+        """What it draws."""
+        return TASK_KINDS[self.name]
+
+    @property
+    def stem(self) -> str:
+        """The stem of its files: ``alignment_mnist_rho0.1``."""
+        return f"{self.name}_{self.task}_rho{self.rho}"
+
+
+def task_figures(task: str, rho: Sequence[str]) -> list[TaskFigure]:
+    """Return the figures of a task with these radii.
+
+    A loss is drawn beside that of gradient descent, and scaling on the SAM edge is for SAM: these
+    are of radii above zero, where there are any.
+    """
+    above = [radius for radius in rho if Decimal(radius)] or list(rho)
+    return [
+        TaskFigure(name, task, radius)
+        for name in TASK_KINDS
+        for radius in (above if name in ("zoom", "loss") else rho)
+    ]
+
+
+def unnumbered(tasks: Mapping[str, "Radii"]) -> list[TaskFigure]:
+    """Return the figures of an experiment's tasks that none of the paper's numbers stands for."""
+    numbered = {
+        (spec.kind, spec.task, Decimal(spec.rho_in(tasks)))
+        for spec in (FIGURES[number] for number in drawable(tasks))
+        if spec.task
+    }
+    return [
+        figure
+        for task, radii in tasks.items()
+        for figure in task_figures(task, radii.rho)
+        if (figure.kind, figure.task, Decimal(figure.rho)) not in numbered
+    ]
+
+
+def described(stem: str) -> tuple[str, str]:
+    """Return the task of a figure by the stem of its files, and what to call it there.
+
+    Both are "" where the stem is that of no figure of a task.
+    """
+    number = re.fullmatch(r"figure_(\d\d)", stem)
+    if number and (spec := FIGURES.get(int(number[1]))) is not None and spec.task:
+        who = "SAM" if spec.is_sam else "gradient descent"
+        return spec.task, f"Figure {spec.number}: {spec.kind.replace('_', ', ')}, {who}"
+    named = re.fullmatch(rf"({'|'.join(TASK_KINDS)})_(\w+)_rho([0-9.]+)", stem)
+    return (named[2], f"{named[1]}, ρ = {named[3]}") if named else ("", "")
 
 
 class Radii(Protocol):

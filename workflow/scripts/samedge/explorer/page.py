@@ -10,8 +10,8 @@ import html
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ import xarray as xr
 from samedge.analysis.quantities import BOUNDED, LATE, median_over_seeds
 from samedge.analysis.statistics import STATISTICS
 from samedge.base.errors import UserError
+from samedge.config.paper_figures import described
 from samedge.figures import panels
 from samedge.figures.time_axis import time_axis
 from samedge.records import describe, files, schema
@@ -78,10 +79,11 @@ DASHES = {
 MARKERS = {"o": "circle", "s": "square", "^": "triangle-up"}
 
 
-def page(cubes: Iterable[xr.Dataset]) -> str:
+def page(cubes: Iterable[xr.Dataset], figures: Sequence[str] = ()) -> str:
     """Return the page that shows every run of these cubes, one cube a task.
 
-    The same cubes give the same text.
+    ``figures`` are paths of PDF files, as seen from the page, which it offers for download. The
+    same cubes give the same text.
 
     Raises
     ------
@@ -106,6 +108,7 @@ def page(cubes: Iterable[xr.Dataset]) -> str:
         "title": html.escape("Explorer: " + ", ".join(task["name"] for task in tasks)),
         "style": _text("explorer.css"),
         "data": embedded(data),
+        "downloads": _downloads(figures),
         "plotly": plotly.offline.get_plotlyjs(),
         "script": "\n".join(_text(name) for name in SCRIPTS),
     }
@@ -266,6 +269,28 @@ def _meaning(variable: schema.Variable) -> str:
     """Return what a variable is, with its unit where it has one."""
     unit = "" if variable.units in ("", "1") else f" ({variable.units})"
     return variable.long_name + unit
+
+
+def _downloads(figures: Sequence[str]) -> str:
+    """Return the part of the page that links figures, by task; "" if there are none."""
+    links: dict[str, list[str]] = {}
+    for path in figures:
+        task, label = described(PurePosixPath(path).stem)
+        if task:
+            link = f'<li><a href="{html.escape(path)}">{html.escape(label)}</a></li>'
+            links.setdefault(task, []).append(link)
+    if not links:
+        return ""
+    lists = "\n".join(
+        f"<h3>{html.escape(task)}</h3>\n<ul>\n{chr(10).join(items)}\n</ul>"
+        for task, items in links.items()
+    )
+    return (
+        '<section class="about" aria-labelledby="downloads-title">\n<div>\n'
+        '<h2 id="downloads-title">Figures to download</h2>\n'
+        '<p class="hint">PDF files that lie beside this page.</p>\n'
+        f"{lists}\n</div>\n</section>"
+    )
 
 
 def _styles() -> dict:

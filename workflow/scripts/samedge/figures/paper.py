@@ -1,4 +1,4 @@
-"""Dataset in, figure out: the sixteen figures of Long & Bartlett (2024), one panel per eta.
+"""Dataset in, figure out: the figures of Long & Bartlett (2024), one panel per eta, of any task.
 
 Nothing here reads or writes but :func:`save`, and nothing touches Matplotlib's global state.
 """
@@ -80,7 +80,26 @@ def draw(
         if spec.kind == "edge_ratio":
             return edge_ratio_figure()
         assert cube is not None, "Figure 1 alone is drawn without a cube"
-        return _KINDS[spec.kind](cube, rho, axis, f"Figure {spec.number}")
+        return _KINDS[spec.kind](cube, rho, axis, f"Figure {spec.number}. ")
+
+
+def draw_kind(kind: str, cube: xr.Dataset, rho: str, axis: str = "training_time") -> Figure:
+    """Return a figure of one of the paper's kinds, without a number.
+
+    Parameters
+    ----------
+    kind
+        A value of :data:`samedge.config.paper_figures.TASK_KINDS`.
+    cube, rho, axis
+        As of :func:`draw`. A loss is drawn beside that of gradient descent, if there is such a run.
+
+    Raises
+    ------
+    UserError
+        If the cube has no run of that radius.
+    """
+    with matplotlib.style.context(STYLE):
+        return _KINDS[kind](cube, rho, axis, "")
 
 
 def save(figure: Figure, pdf: str | os.PathLike, png: str | os.PathLike) -> None:
@@ -130,7 +149,7 @@ def edge_ratio_figure() -> Figure:
 
 
 def eigenvalue_figure(
-    cube: xr.Dataset, rho: str, axis: str, number: str, gd_edge: bool = True
+    cube: xr.Dataset, rho: str, axis: str, heading: str, gd_edge: bool = True
 ) -> Figure:
     """Return the magnitudes of the largest eigenvalues with the SAM edge, and 2/eta if asked."""
     # Far below 2/eta the eigenvalues of SAM runs would be one flat line on a linear axis.
@@ -144,37 +163,37 @@ def eigenvalue_figure(
         panels.scale_eigenvalues(ax, drawn, log, gd_edge)
 
     scaled = "" if gd_edge else ", scaled on the SAM edge"
-    title = f"{number}. largest Hessian eigenvalues, {algorithm(cube, rho)}{scaled}"
-    return _panels_figure(cube, [rho], axis, title, "Magnitude", panel)
+    title = f"largest Hessian eigenvalues, {algorithm(cube, rho)}{scaled}"
+    return _panels_figure(cube, [rho], axis, heading, title, "Magnitude", panel)
 
 
-def eigenvalue_zoom_figure(cube: xr.Dataset, rho: str, axis: str, number: str) -> Figure:
+def eigenvalue_zoom_figure(cube: xr.Dataset, rho: str, axis: str, heading: str) -> Figure:
     """Return the magnitudes of the largest eigenvalues, the axis scaled on the SAM edge."""
-    return eigenvalue_figure(cube, rho, axis, number, gd_edge=False)
+    return eigenvalue_figure(cube, rho, axis, heading, gd_edge=False)
 
 
-def loss_figure(cube: xr.Dataset, rho: str, axis: str, number: str) -> Figure:
-    """Return the training loss of gradient descent and of SAM, on a logarithmic axis."""
-    radii = ["0", rho]
+def loss_figure(cube: xr.Dataset, rho: str, axis: str, heading: str) -> Figure:
+    """Return the training loss of SAM beside that of gradient descent, on a logarithmic axis."""
+    zero = [str(label) for label in cube["rho_label"].values if float(label) == 0]
+    radii = list(dict.fromkeys([*zero, rho]))
 
     def panel(ax: Axes, runs: list[Run], time: TimeAxis) -> None:
         for run in runs:
-            position = int(float(run.rho) != 0)
-            label = algorithm(cube, radii[position])
+            position, label = int(float(run.rho) != 0), algorithm(cube, run.rho)
             panels.loss(ax, run.data, time, position, label, run.alpha, run.spread)
 
-    return _panels_figure(cube, radii, axis, f"{number}. training loss", "Training loss", panel)
+    return _panels_figure(cube, radii, axis, heading, "training loss", "Training loss", panel)
 
 
-def alignment_figure(cube: xr.Dataset, rho: str, axis: str, number: str) -> Figure:
+def alignment_figure(cube: xr.Dataset, rho: str, axis: str, heading: str) -> Figure:
     """Return the alignments of both gradients with the principal eigenvector."""
 
     def panel(ax: Axes, runs: list[Run], time: TimeAxis) -> None:
         for run in runs:
             panels.alignments(ax, run.data, time, run.alpha, run.spread)
 
-    title = f"{number}. alignment with the principal eigenvector, {algorithm(cube, rho)}"
-    return _panels_figure(cube, [rho], axis, title, "Absolute cosine", panel)
+    title = f"alignment with the principal eigenvector, {algorithm(cube, rho)}"
+    return _panels_figure(cube, [rho], axis, heading, title, "Absolute cosine", panel)
 
 
 _KINDS: Mapping[str, Callable[[xr.Dataset, str, str, str], Figure]] = {
@@ -189,11 +208,15 @@ def _panels_figure(
     cube: xr.Dataset,
     radii: list[str],
     axis: str,
+    heading: str,
     title: str,
     y_label: str,
     panel: Callable[[Axes, list[Run], TimeAxis], None],
 ) -> Figure:
-    """Return a figure with one panel per eta, the legend and the footnote below."""
+    """Return a figure with one panel per eta, the legend and the footnote below.
+
+    ``heading`` is what the title begins with, before the task: the figure's number, if it has one.
+    """
     positions = [rho_position(cube, rho) for rho in radii]
     time = time_axis(cube.isel(rho=positions), axis)
     count = cube.sizes["eta"]
@@ -218,7 +241,7 @@ def _panels_figure(
         if lines:
             panels.note(ax, lines, empty=not drawn)
     task = files.settings_of(cube)["task"]
-    figure.suptitle(title.replace(". ", f". {task}: ", 1), x=0.01, ha="left")
+    figure.suptitle(f"{heading}{task}: {title}", x=0.01, ha="left")
     text = describe.footnote(cube)
     if cube.sizes["seed"] > 1:
         text = f"Lines: medians over {cube.sizes['seed']} seeds; bands: their range. {text}"

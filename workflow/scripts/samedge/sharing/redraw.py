@@ -12,7 +12,7 @@ import xarray as xr
 from samedge.analysis import verdicts
 from samedge.analysis.claims import load_claims
 from samedge.base.errors import UserError, did_you_mean
-from samedge.config.paper_figures import FIGURES, drawable
+from samedge.config.paper_figures import FIGURES, drawable, unnumbered
 from samedge.config.settings import decimal_string
 from samedge.figures import claims, density, edge_map, paper
 from samedge.figures.supplement import write_supplement
@@ -117,6 +117,9 @@ def drawings(cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str) -> dic
             spec.name,
             partial(paper.draw, spec, cubes.get(spec.task), spec.rho_in(tasks), axis),
         )
+    for figure in unnumbered(tasks):
+        drawn = partial(paper.draw_kind, figure.kind, cubes[figure.task], figure.rho, axis)
+        found[figure.stem] = _figure(figure.stem, drawn)
     for task, cube in cubes.items():
         rho = tasks[task].figure_rho
         if "density_node" in cube and Decimal(rho) in map(Decimal, tasks[task].rho):
