@@ -33,8 +33,7 @@ from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import RitzPairs, top_eigenpairs
 from samedge.curvature.krylov import hessian as hessians
 from samedge.curvature.scaling import unit
-from samedge.tasks import memory
-from samedge.tasks.models import cnn
+from samedge.tasks import layers, memory
 from samedge.tasks.problems import Problem, build_problem, measured_batch
 from samedge.training import loop
 from samedge.training.run import LONGEST_CHUNK, Run
@@ -210,9 +209,9 @@ def measure_convolution(kit: Kit, store: Store) -> None:
     """
     settings, data = kit.settings("paper/cifar10"), kit.data("paper/cifar10")
     products = {}
-    formulations = {"native": native_convolution, "shifted": cnn.shifted_convolution}
+    formulations = {"native": native_convolution, "shifted": layers.shifted_convolution}
     for name, convolve in formulations.items():
-        with mock.patch.object(cnn, "shifted_convolution", convolve):
+        with mock.patch.object(layers, "shifted_convolution", convolve):
             # The problem's loss is another function each time, so nothing traced is used again.
             run = start(settings, build_problem(settings, data))
             gradient = jax.jit(jax.grad(run.problem.loss))

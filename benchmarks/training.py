@@ -35,15 +35,15 @@ from samedge.base.errors import run_script
 from samedge.config.settings import RunSettings
 from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.machine.device import prepare_jax
+from samedge.tasks import layers
 from samedge.tasks.inputs import Minibatches
-from samedge.tasks.models import cnn
 from samedge.tasks.problems import Problem, build_problem
 from samedge.training.loop import train
 from samedge.training.steps import StepSpec, take_steps
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
 PRODUCT_SIZE = 4096  # rows and columns of the matrix product that gives the machine's rate
-CONVOLUTIONS = (cnn.shifted_convolution, native_convolution)
+CONVOLUTIONS = (layers.shifted_convolution, native_convolution)
 MICROBATCHES = (20, 25, 50, 100, 250, 1000)
 
 
@@ -199,7 +199,7 @@ def convolution(repetitions: int) -> dict[str, Any]:
     tried = measuring.interleave({str(size): take for size, take in ladder.items()}, 3)
     seconds = {size: measuring.seconds(tried[str(size)])["median"] for size in ladder}
     best = min(seconds, key=seconds.__getitem__)
-    with mock.patch.object(cnn, "shifted_convolution", native_convolution):
+    with mock.patch.object(layers, "shifted_convolution", native_convolution):
         # The problem's loss is another function, so that nothing traced before is used again.
         plain = build_problem(settings, jobs.data_of(settings))
         natives = {"native": gradient(plain, None), "native in pieces": gradient(plain, best)}

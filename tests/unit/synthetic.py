@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "unlocked_packages": "",
     "device": "cpu",
     "matmul_precision": "highest",
+    "plugins": "{}",
     "jax_settings": '{"XLA_FLAGS": "", "jax_threefry_partitionable": true}',
     "data_source": "sample",
     "data_description": "32x32 patches of ten photographs carried by scikit-image 0.26.0",

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import datetime
 import json
-from collections import defaultdict
 
 import pytest
 import yaml
@@ -12,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
+from samedge.base import components
 from samedge.base.errors import UserError
 from samedge.config import experiment as configuration
+from samedge.config import references
 
 ABSENT = object()
 
@@ -380,7 +381,7 @@ def test_an_exponent_without_a_point_is_a_number(default):
 @pytest.mark.parametrize(
     ("key", "name", "hint", "module"),
     [
-        ("kind", "image", "images", "tasks/problems.py"),
+        ("kind", "image", "images", "tasks/kinds"),
         ("dataset.name", "mnits", "mnist", "data/sets"),
         ("model.name", "MLP", "mlp", "tasks/models"),
         ("loss.name", "square_error", "squared_error", "tasks/losses"),
@@ -484,10 +485,53 @@ def test_settings_of_an_update_rule_are_judged_as_a_models_are(refused, default,
     assert line.startswith(f"{key}: found [1], must be keys and values")
     removed = configuration.validate(changed(default, {key: {"momentum": None}}))
     assert removed.tasks["mnist"].update.settings == {}
+    known = components.settings_of("update") | {"sam": {"momentum": False, "nesterov": True}}
     monkeypatch.setattr(
-        configuration, "needed", lambda source: defaultdict(tuple, sam=("momentum", "nesterov"))
+        references,
+        "settings_of",
+        lambda sort: known if sort == "update" else components.settings_of(sort),
     )
-    assert refused({key: {}})[0] == f"{key}: missing momentum, nesterov"
+    assert refused({key: {}})[0] == f"{key}: missing momentum"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "line"),
+    [
+        ({"name": "tfds:"}, "name: found 'tfds:', must name a data set, as tfds:fashion_mnist"),
+        ({"name": "mnist:x"}, "name: found 'mnist:x', and only tfds: takes a name after a colon"),
+        ({"name": "tdfs:x"}, "name: found 'tdfs:x', and only tfds: takes a name after a colon"),
+        ({"name": "arrays"}, " missing file, the .npz that holds the arrays"),
+        ({"file": "x.npz"}, "file: has no effect with the data set mnist; only arrays are read"),
+    ],
+)
+def test_what_comes_with_the_name_of_a_data_set_is_judged(refused, default, dataset, line):
+    whole = default["tasks"]["mnist"]["dataset"] | dataset
+    found, *_ = refused({"tasks.mnist.dataset": whole})
+    assert found.startswith(f"tasks.mnist.dataset{':' if line[0] == ' ' else '.'}{line}")
+
+
+def test_paths_are_relative_to_the_file_that_names_them(repository, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    overlays = {
+        here / "one.yaml": {"plugins": ["mine.py"]},
+        there / "two.yaml": {
+            "tasks": {"mnist": {"dataset": {"name": "arrays", "file": "mine.npz"}}}
+        },
+    }
+    for path, values in overlays.items():
+        path.parent.mkdir()
+        path.write_text(yaml.safe_dump(values))
+    (here / "mine.py").write_text('@LOSSES.register("mine")\ndef mine(outputs, targets): ...\n')
+    experiment = configuration.load([repository / "config.yaml", *overlays])
+    assert experiment.plugins == (here / "mine.py",)
+    assert experiment.data_files == {"mnist": there / "mine.npz"}
+    run, *_ = experiment.runs("mnist")
+    # Where they lie is no part of a run.
+    assert (run.dataset.file, run.source) == ("mine.npz", "file")
+    assert str(tmp_path) not in run.to_json()
+    resolved = json.loads(configuration.resolved(experiment))
+    assert resolved["plugins"] == ["plugins/mine.py"]
+    components.use_plugins([])
 
 
 def test_a_run_reads_as_before_where_its_rule_has_no_settings(default):
@@ -521,7 +565,7 @@ def test_files_merge_as_snakemake_merges_them(tmp_path_factory, files):
         path.write_text(yaml.safe_dump(content))
         update_config(merged, copy.deepcopy(content))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(configuration, "validate", lambda config, where: (config, where))
+        patch.setattr(configuration, "validate", lambda config, where, paths: (config, where))
         assert configuration.load(paths) == (merged, " + ".join(map(str, paths)))
 
 

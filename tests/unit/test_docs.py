@@ -141,7 +141,7 @@ def test_examples_name_their_targets_before_what_would_take_them_for_its_own(rep
 
 
 def test_the_examples_of_extending_run(repository, tmp_path):
-    """In a copy of the package each block goes where it says; the others run, in order."""
+    """The blocks of the plugin are put together as its file; the others run, in order."""
     text = (repository / "docs" / "extending.md").read_text(encoding="utf-8")
     shutil.copytree(
         repository / "workflow/scripts",
@@ -151,16 +151,11 @@ def test_the_examples_of_extending_run(repository, tmp_path):
     shutil.copy(repository / "config.yaml", tmp_path)
     [overlay] = fenced(text, "yaml")
     (tmp_path / "stripes.yaml").write_text(overlay)
-    additions, examples = 0, []
+    parts, examples = [], []
     for block in fenced(text, "python"):
-        target = re.match(r"# (workflow/\S+)\n", block)
-        if target:
-            additions += 1
-            with (tmp_path / target[1]).open("x", encoding="utf-8") as module:
-                module.write(block)
-        else:
-            examples.append(block)
-    assert (additions, len(examples)) == (4, 4)
+        (parts if block.startswith(("# stripes.py", "@")) else examples).append(block)
+    assert (len(parts), len(examples)) == (4, 4)
+    (tmp_path / "stripes.py").write_text("\n\n".join(parts), encoding="utf-8")
     [commands] = [block for block in fenced(text, "") if block.startswith("python")]
     lines = commands.replace("\\\n", "").splitlines()
     scripts = [line.split()[1:] for line in lines]

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from samedge.base.imports import FOLDERS
+from samedge.base.components import PLACES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVS = REPOSITORY / "envs"
@@ -349,13 +349,16 @@ def test_every_import_of_the_package_is_asked_for():
 
 
 def rules_with_command() -> dict[str, tuple[str, list[str]]]:
-    """Return by "file: rule" the text of the rule and the conda environments that it names."""
+    """Return by "file: rule" the text of the rule and the conda environments that it names.
+
+    One that copies a file is none of them: it runs where Snakemake does, without Python.
+    """
     found = {}
     for path in sorted((REPOSITORY / "workflow/rules").glob("*.smk")):
         # In a loop a rule is indented and has no name.
         blocks = re.split(r"^ *rule ?(\w*):$", path.read_text(), flags=re.MULTILINE)
         for name, body in zip(blocks[1::2], blocks[2::2], strict=True):
-            if re.search(r"^ +(shell|script|run):$", body, re.MULTILINE):
+            if name != "copy_plugin" and re.search(r"^ +(shell|script|run):$", body, re.M):
                 block = r"^ +conda:$(.+?)(?=^ {4,8}\w+:$|\Z)"
                 conda = re.search(block, body, re.MULTILINE | re.DOTALL)
                 environments = re.findall(r"envs/([\w-]+\.yaml)", conda[1]) if conda else []
@@ -378,10 +381,10 @@ def test_the_conda_environment_of_a_rule_holds_what_its_script_imports():
         # Components are imported when they are looked up.
         looked_up = [
             file
-            for kind, folder in FOLDERS.items()
-            if (kind == "dataset") == ("prepare_data.py" in scripts)
+            for sort, place in PLACES.items()
+            if (sort == "dataset") == ("prepare_data.py" in scripts)
             and {"prepare_data.py", "train_run.py", "audit_run.py"} & {*scripts}
-            for file in (SCRIPTS / "samedge" / folder).glob("*.py")
+            for file in (SCRIPTS / "samedge" / place.files).glob("*.py")
         ]
         imported = needed([*(SCRIPTS / script for script in scripts), *looked_up])
         assert ("flax" in imported) == (scripts[0] in ("train_run.py", "audit_run.py"))

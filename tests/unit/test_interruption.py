@@ -15,6 +15,7 @@ from samedge.data.file import read_data, write_data
 from samedge.machine import gpus
 from samedge.machine.signals import listening, raise_if_signalled
 from samedge.tasks import problems
+from samedge.tasks.kinds import evaluating
 from synthetic import run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -82,7 +83,7 @@ def test_a_measurement_makes_a_pause_before_every_product(measure):
 
 
 def test_the_test_ends_between_batches(monkeypatch):
-    examples = 3 * problems.TEST_BATCH + 1
+    examples = 3 * evaluating.TEST_BATCH + 1
     settings = run_settings(
         model={"name": "mlp", "settings": {"depth": 2, "width": 4}},
         dataset={"name": "mnist", "train_examples": examples, "test_examples": examples},
@@ -90,7 +91,7 @@ def test_the_test_ends_between_batches(monkeypatch):
     problem = problems.build_problem(settings, task_data("mnist", examples))
     params = problem.init(jax.random.key(0))
     pause, calls = signalling(3)
-    monkeypatch.setattr(problems, "raise_if_signalled", pause)
+    monkeypatch.setattr(evaluating, "raise_if_signalled", pause)
     with listening(), pytest.raises(Interrupted):
         problem.test(params)
     assert len(calls) == 3

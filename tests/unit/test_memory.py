@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from samedge.base.registry import PACKAGE, declared
+from samedge.base.components import declared, settings_of
 from samedge.config.experiment import load
 from samedge.config.settings import DatasetSettings, ModelSettings
 from samedge.tasks import memory, sizes
@@ -17,6 +17,7 @@ from samedge.tasks.model import MODELS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = REPOSITORY / "config.yaml"
+WIDE = {"widening_factor": 2}
 TRANSFORMER = {"heads": 2, "key_size": 3, "model_size": 10, "sequence_length": 7}
 
 
@@ -33,6 +34,10 @@ def first_run(task, *overlays):
         ("mlp", (5, 3, 2), 4, {"depth": 1, "width": 9}),
         ("cnn", (32, 32, 3), 10, {"blocks": 2, "channels": 16}),
         ("cnn", (9, 14, 1), 3, {"blocks": 3, "channels": 5}),
+        ("resnet", (32, 32, 3), 10, {"stages": 3, "blocks": 2, "channels": 8, "norm": "batch"}),
+        ("resnet", (8, 9, 1), 4, {"stages": 1, "blocks": 1, "channels": 4, "norm": "group"}),
+        ("vit", (32, 32, 3), 10, {"patch": 4, "layers": 2, "heads": 4, "model_size": 64} | WIDE),
+        ("vit", (8, 12, 1), 3, {"patch": 2, "layers": 1, "heads": 1, "model_size": 5} | WIDE),
         ("transformer", (), 128, {"layers": 2, "widening_factor": 4, **TRANSFORMER}),
         ("transformer", (), 11, {"layers": 3, "widening_factor": 2, **TRANSFORMER}),
     ],
@@ -46,7 +51,8 @@ def test_closed_forms_count_the_parameters_of_the_models(name, shape, outputs, s
 
 
 def test_every_model_has_a_size_and_takes_the_same_settings():
-    assert declared(Path(sizes.__file__)) == declared(PACKAGE / "tasks/models")
+    known = {name: found for (_, name), found in declared(Path(sizes.__file__)).items()}
+    assert known == settings_of("model")
 
 
 def test_activations_of_a_perceptron_are_its_layers_before_and_after_relu():

@@ -1,5 +1,6 @@
 """Models and losses: the paper's shapes, initialisers and normalisations."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +8,11 @@ import optax
 import pytest
 
 from benchmarks.convolutions import native_convolution
+from samedge.tasks import layers
 from samedge.tasks.inputs import PADDING
 from samedge.tasks.loss import LOSSES
 from samedge.tasks.model import MODELS
-from samedge.tasks.models import cnn
+from samedge.tasks.models import cnn, vit
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
 
@@ -151,7 +153,7 @@ def test_both_convolutions_are_one_function():
     images = jax.random.normal(key, (3, 8, 6, 4), jnp.float32)
     kernel = jax.random.normal(key, (3, 3, 4, 5), jnp.float32)
     np.testing.assert_allclose(
-        cnn.shifted_convolution(images, kernel),
+        layers.shifted_convolution(images, kernel),
         native_convolution(images, kernel),
         atol=1e-4,
     )
@@ -161,6 +163,70 @@ def test_pooling_takes_the_maximum_of_each_square():
     images = jax.random.normal(jax.random.key(4), (2, 6, 4, 3), jnp.float32)
     expected = np.asarray(images).reshape(2, 3, 2, 2, 2, 3).max(axis=(2, 4))
     np.testing.assert_array_equal(cnn._pool(images), expected)
+
+
+RESNET = {"stages": 2, "blocks": 1, "channels": 8}
+VIT = {"patch": 4, "layers": 2, "heads": 2, "model_size": 8, "widening_factor": 2}
+
+
+def made(name, **settings):
+    """Return a model, its parameters for a few images, and these."""
+    images = jax.random.normal(jax.random.key(3), (6, 8, 8, 3), jnp.float32)
+    model = MODELS[name](10, **settings)
+    return model, jax.jit(model.init)(jax.random.key(0), images[:1]), images
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("resnet", RESNET | {"norm": "group"}), ("resnet", RESNET | {"norm": "batch"}), ("vit", VIT)],
+)
+def test_image_models_compute_in_the_type_of_their_parameters(name, settings, dtype):
+    with jax.enable_x64(dtype is np.float64):
+        model, params, images = made(name, **settings)
+        params, images = jax.tree.map(lambda x: np.asarray(x, dtype), (params, images))
+        outputs = jax.jit(model.apply)(params, images)
+        assert (outputs.shape, outputs.dtype) == ((6, 10), dtype)
+        assert np.isfinite(outputs).all()
+
+
+def test_a_residual_networks_norms_are_those_of_groups_or_of_the_batch():
+    for norm, alone in (("group", True), ("batch", False)):
+        model, params, images = made("resnet", **RESNET, norm=norm)
+        whole, part = jax.jit(model.apply)(params, images), jax.jit(model.apply)(params, images[:2])
+        assert np.allclose(whole[:2], part, atol=1e-5) == alone
+    x = jax.random.normal(jax.random.key(5), (4, 3, 3, 8), jnp.float32) * 3 + 1
+
+    class Norm(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return layers.batch_norm(x)
+
+    found, _ = Norm().init_with_output(jax.random.key(0), x)
+    expected = (x - x.mean(axis=(0, 1, 2))) / np.sqrt(x.var(axis=(0, 1, 2)) + 1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_vision_transformer_cuts_images_into_squares():
+    image = np.arange(2 * 4 * 6 * 2).reshape(2, 4, 6, 2)
+    cut = vit.patches(image, 2)
+    assert cut.shape == (2, 6, 8)
+    np.testing.assert_array_equal(cut[1, 4].reshape(2, 2, 2), image[1, 2:4, 2:4])
+    with pytest.raises(ValueError, match="3 does not divide images of 4 × 6"):
+        vit.patches(image, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "complaint"),
+    [
+        ("resnet", RESNET | {"norm": "layer"}, "norm must be one of batch, group, found 'layer'"),
+        ("resnet", RESNET | {"norm": "batch", "channels": 6}, "multiple of 4, found 6"),
+        ("vit", VIT | {"heads": 3}, "must be a multiple of heads, found 8 and 3"),
+    ],
+)
+def test_settings_that_a_model_cannot_have_are_named(name, settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        MODELS[name](10, **settings)
 
 
 def test_squared_error_is_a_mean_over_examples_and_outputs():

@@ -37,7 +37,7 @@ from synthetic import ENVIRONMENT, run, run_settings
 TASKS = ("mnist", "cifar10", "tiny_shakespeare")
 RUN = "mnist/eta0.3_rho0.1_seed0.nc"
 #: The attributes and the variables that later versions brought.
-BROUGHT = ("schema_version", "jax_settings")
+BROUGHT = ("schema_version", "jax_settings", "plugins")
 BOUNDS = ("largest_eigenvalue_bound", "smallest_eigenvalue_bound")
 FUTURE = schema.VERSION + 1
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from samedge.base.components import PACKAGE, PLACES, components
 from samedge.base.errors import UserError, did_you_mean
-from samedge.base.registry import Registry, declared, needed
-from samedge.config.experiment import PACKAGE, REGISTRIES
+from samedge.base.registry import Registry
 
 
 @pytest.fixture
@@ -61,40 +61,21 @@ def test_the_nearest_name_is_offered_if_it_is_near(name, hint):
     assert did_you_mean(name, ["square", "Circle"]) == hint
 
 
-def test_what_a_module_registers_is_read_from_its_source(tmp_path):
-    source = tmp_path / "mine.py"
-    source.write_text(
-        "import a_package_that_does_not_exist\n"
-        "@MODELS.register('net')\n"
-        "def net(outputs, *, depth: int, width: int = 3): ...\n"
-        "@registry.MODELS.register('plain')\n"
-        "@cache\n"
-        "def plain(outputs): ...\n"
-        "@MODELS.register('kind')\n"
-        "class Kind: ...\n"
-        "@other.decorator('not this')\n"
-        "def helper(): ...\n"
-        "@MODELS.register(computed_name)\n"
-        "def dynamic(): ...\n"
-    )
-    assert declared(source) == {"net": ("depth", "width"), "plain": (), "kind": ()}
-    assert needed(source) == {"net": ("depth",), "plain": (), "kind": ()}
-
-
 def test_source_and_registry_agree_on_every_name():
     """The configuration is judged by the sources; jobs look names up in the imported modules."""
-    registries = {
-        "tasks/problems.py": ("tasks.problems", "KINDS"),
-        "data/sets": ("data.prepare", "DATASETS"),
-        "tasks/models": ("tasks.model", "MODELS"),
-        "tasks/losses": ("tasks.loss", "LOSSES"),
-        "updates/rules": ("updates.rule", "RULES"),
+    modules = {
+        "kind": "tasks.problems",
+        "dataset": "data.prepare",
+        "model": "tasks.model",
+        "loss": "tasks.loss",
+        "update": "updates.rule",
     }
-    assert set(REGISTRIES.values()) == set(registries)
+    assert modules.keys() == PLACES.keys()
+    registries = [(modules[sort], place.registry) for sort, place in PLACES.items()]
     code = "import importlib\n" + "\n".join(
         f"{registry} = importlib.import_module('samedge.{module}').{registry}\n"
         f"print(*(name for name in {registry} if {registry}[name]))"
-        for module, registry in registries.values()
+        for module, registry in registries
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
@@ -104,7 +85,7 @@ def test_source_and_registry_agree_on_every_name():
         check=True,
     )
     imported = [set(line.split()) for line in run.stdout.splitlines()]
-    assert imported == [set(declared(PACKAGE / name)) for name in registries]
+    assert imported == [set(components(sort)) for sort in PLACES]
 
 
 def test_judging_a_configuration_imports_no_jax(repository):

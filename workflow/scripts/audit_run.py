@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
+from samedge.base.components import add_plugins_option, use_plugins
 from samedge.base.errors import Parser, UserError, run_script
 from samedge.base.files import require_file_path
 from samedge.base.log import say
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Audit the run whose files the arguments name."""
+    use_plugins(arguments.plugins)
     recorded = files.read_run(arguments.run)
     try:
         settings = RunSettings.from_json(recorded.attrs["settings"])
@@ -81,6 +83,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--jobs-per-gpu", type=int, default=1, help="jobs that share one GPU and its memory"
     )
     parser.add_argument("--cache", type=Path, help="folder where compiled programs are kept")
+    add_plugins_option(parser)
     return parser.parse_args(argv)
 
 

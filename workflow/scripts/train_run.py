@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
+from samedge.base.components import add_plugins_option, use_plugins
 from samedge.base.errors import Parser, run_script
 from samedge.config.by_hand import settings_by_hand, settings_from_json
 from samedge.training.checkpoints import Interval
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def planned_runs(arguments: argparse.Namespace) -> list[PlannedRun]:
     """Return the runs that the arguments ask for, with their files."""
+    use_plugins(arguments.plugins)  # a configuration names its own
     files = (arguments.output, arguments.parameters, arguments.checkpoints)
     if arguments.grid is not None:
         return plan_grid(arguments.grid, *files)
@@ -86,6 +88,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default=0,
         help="steps from one checkpoint to the next; 0, if not given, for no limit",
     )
+    add_plugins_option(parser)
     parser.add_argument("--settings", help="a run's settings as JSON, instead of the following")
     parser.add_argument(
         "--grid",
@@ -113,6 +116,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     whole = [name for name in ("settings", "grid") if getattr(arguments, name) is not None]
     if not whole and missing:
         parser.error(f"needs --settings, or else --{', --'.join(missing)}")
+    if arguments.plugins and arguments.configfile:
+        parser.error("--plugins: the configuration names its own; leave this out")
     given = [*whole[1:], *given]
     if whole and given:
         parser.error(f"--{whole[0]} says it all; leave out --{', --'.join(given)}")

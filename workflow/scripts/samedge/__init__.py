@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         spectral_density,
         top_eigenpairs,
     )
-    from samedge.sam import RULES, UpdateRule, gradients, sam_gradient
+    from samedge.sam import RULES, UpdateRule, gradients, sam_gradient, use_plugins
 
 __version__ = "0.1.0"
 
@@ -63,6 +63,7 @@ __all__ = [
     "spectral_density",
     "top_eigenpairs",
     "unnormalized_sam_edge",
+    "use_plugins",
 ]
 
 # The module that a name comes from; each of the modules is offered as well.
@@ -82,6 +83,7 @@ _HOMES = {
     "UpdateRule": "sam",
     "gradients": "sam",
     "sam_gradient": "sam",
+    "use_plugins": "sam",
 }
 
 

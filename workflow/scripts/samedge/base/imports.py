@@ -4,8 +4,8 @@ They are inputs of its rule, so that an edit runs the rule again, and part of wh
 belongs to, so that no run goes on with other sources than it began with.
 
 A script is decided by what it imports, itself or through others, wherever in a function; and by the
-*components* that its settings name: a data set, a model, a loss, an update rule, each a file of
-its own, so that a new one runs nothing again.
+*components* that its settings name (:mod:`samedge.base.components`), each a file of its own, so
+that a new one runs nothing again.
 """
 
 import ast
@@ -14,18 +14,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from samedge.base.registry import PACKAGE, components
+from samedge.base.components import PACKAGE, components, plugins_of
 
-#: The folders of components, by what a configuration calls them.
-FOLDERS = {
-    "dataset": "data/sets",
-    "model": "tasks/models",
-    "loss": "tasks/losses",
-    "update": "updates/rules",
-}
 #: What words messages, judges configurations, or chooses where a job runs: no result depends on it.
 UNRELATED = frozenset(
     {
+        "base/components",
         "base/errors",
         "base/imports",
         "base/log",
@@ -33,6 +27,7 @@ UNRELATED = frozenset(
         "config/by_hand",
         "config/experiment",
         "config/messages",
+        "config/references",
         "machine/compilation_cache",
         "machine/gpus",
         "machine/signals",
@@ -48,10 +43,12 @@ def sources_of(script: Path, **named: str) -> list[str]:
     script
         A Python file; it may lie outside the package, and is not among them then.
     named
-        The names of components by their kind, a key of :data:`FOLDERS`. A name that no file
-        registers is left to whoever looks it up.
+        The names of components by their sort, a key of :data:`samedge.base.components.PLACES`. A
+        name that no file registers is left to whoever looks it up. Of a plugin, what it imports of
+        the package is among the files; it itself is told by
+        :func:`samedge.base.components.plugins_of`.
     """
-    files = [components(FOLDERS[kind]).get(name) for kind, name in named.items()]
+    files = [components(sort).get(name) for sort, name in named.items()]
     waiting, seen = [script, *filter(None, files)], set()
     while waiting:
         file = waiting.pop()
@@ -63,10 +60,14 @@ def sources_of(script: Path, **named: str) -> list[str]:
 
 
 def sources_digest(script: Path, **named: str) -> str:
-    """Return the SHA-256 (hexadecimal) over the files that decide what a script does."""
+    """Return the SHA-256 (hexadecimal) over the files that decide what a script does.
+
+    Plugins that named components come from are among them.
+    """
     digest = hashlib.sha256()
-    for name in sources_of(script, **named):
-        digest.update((PACKAGE / name).read_bytes())
+    files = [PACKAGE / name for name in sources_of(script, **named)]
+    for file in (*files, *plugins_of(**named)):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

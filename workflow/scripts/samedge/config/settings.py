@@ -12,13 +12,14 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 # Runs that train at once where neither the configuration nor a CPU says otherwise.
 MOST_TOGETHER = 8
-
-
 NEEDED = dataclasses.MISSING
+#: Where data sets come from that have a source of their own.
+OWN_SOURCES = {"tfds": "tfds", "arrays": "file"}
 # The numbers of float32 that are not zero and keep all their digits.
 LEAST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
@@ -45,11 +46,23 @@ def decimal_string(value: int | float | str) -> str:
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """Which data set, and how much of it: images, or characters of text (None: all)."""
+    """Which data set, how much of it (examples, or characters of text; None: all), and for the data
+    set ``arrays`` the file that holds it, as the configuration has it, which came later.
+    """
 
     name: str
     train_examples: int | None
     test_examples: int | None
+    file: str | None = None
+
+    @property
+    def component(self) -> str:
+        """The name in the registry: ``tfds`` of ``tfds:fashion_mnist``."""
+        return self.name.partition(":")[0]
+
+    def source(self, source: str) -> str:
+        """Return where the data come from, where those of other data sets come from ``source``."""
+        return OWN_SOURCES.get(self.component, source)
 
 
 @dataclass(frozen=True)
@@ -154,8 +167,13 @@ class TrainingSettings:
 
     @property
     def components(self) -> dict[str, str]:
-        """The names of what a run is made of, by kind, see :mod:`samedge.base.imports`."""
-        return {"model": self.model.name, "loss": self.loss.name, "update": self.update.name}
+        """The names of what a run is made of, by sort, see :mod:`samedge.base.components`."""
+        return {
+            "kind": self.kind,
+            "model": self.model.name,
+            "loss": self.loss.name,
+            "update": self.update.name,
+        }
 
 
 @dataclass(frozen=True)
@@ -248,6 +266,8 @@ class Experiment:
     figures: FigureSettings
     tasks: Mapping[str, TaskSettings]
     container: str | None = None
+    plugins: tuple[Path, ...] = ()
+    data_files: Mapping[str, Path] = dataclasses.field(default_factory=dict)  # by task
 
     def run(self, task: str, eta: str, rho: str, seed: int) -> RunSettings:
         """Return one run of a task; its learning rate, radius and seed may lie off the grid."""
@@ -258,7 +278,7 @@ class Experiment:
             eta=eta,
             rho=rho,
             seed=seed,
-            source=self.source,
+            source=settings.dataset.source(self.source),
             curvature=self.curvature,
             density=self.density,
             audit=self.audit,

@@ -9,6 +9,8 @@ Images (attribute ``kind`` = "images"):
     file without it, ten.
 Text (attribute ``kind`` = "characters"):
     train_text uint8 (n,), test_text uint8 (m,): ASCII codes from 1 to 127.
+Regression (attribute ``kind`` = "regression"):
+    train_inputs floats (n, …), train_targets floats (n, m), test_inputs and test_targets alike.
 """
 
 import json
@@ -36,8 +38,8 @@ class TaskData:
     Attributes
     ----------
     arrays : the arrays by name, as listed at the top of this module
-    attributes : name, kind ("images" or "characters"), source, stand_in, description (one line,
-        for captions) and origin; of images with other than ten classes also classes
+    attributes : name, kind ("images", "characters" or "regression"), source, stand_in, description
+        (one line, for captions) and origin; of images with other than ten classes also classes
     checksum : SHA-256 (hexadecimal) over arrays and attributes
     """
 

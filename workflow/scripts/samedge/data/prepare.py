@@ -20,6 +20,10 @@ from samedge.base.registry import Registry
 from samedge.data.file import CLASSES, require_labels
 from samedge.data.packages import ARCHIVES, SAMPLE_PACKAGES
 
+#: Where data come from: the archives of packages, TensorFlow Datasets, a file of the user's own.
+SOURCES = ("sample", "tfds", "file")
+#: What captions call the examples of each kind.
+CALLED = {"images": "images", "characters": "characters", "regression": "examples"}
 TEST_LINES = 10_000
 # Fixes the order of samples; changing it changes the sample data.
 SAMPLE_SEED = 20240101
@@ -32,9 +36,10 @@ class Request:
     Attributes
     ----------
     name : the data set
-    source : "sample" or "tfds"
+    source : one of :data:`SOURCES`
     train_examples, test_examples : how many images or characters are wanted; None means all
     archive : the package that serves the sample data, on disk
+    file : the file that holds the data set, if it is one of the user's own
     """
 
     name: str
@@ -42,6 +47,17 @@ class Request:
     train_examples: int | None
     test_examples: int | None
     archive: Path | None = None
+    file: Path | None = None
+
+    @property
+    def component(self) -> str:
+        """The name in the registry: ``tfds`` of ``tfds:fashion_mnist``."""
+        return self.name.partition(":")[0]
+
+    @property
+    def argument(self) -> str:
+        """What comes after the colon: ``fashion_mnist`` of ``tfds:fashion_mnist``."""
+        return self.name.partition(":")[2]
 
     def count(self, split: str, available: int) -> int:
         """Return how many examples of "train" or "test" to use, of those available.
@@ -82,7 +98,7 @@ class Examples:
 
     Attributes
     ----------
-    kind : "images" or "characters"
+    kind : "images", "characters" or "regression"
     arrays : as listed in :mod:`samedge.data.file`
     description : what the examples are, to follow "1,000 training images of ..."
     origin : where they come from
@@ -98,7 +114,7 @@ class Examples:
     classes: int | None = None
 
 
-DATASETS: Registry[Callable[[Request], Examples]] = Registry("data set", "data/sets")
+DATASETS: Registry[Callable[[Request], Examples]] = Registry("dataset")
 
 
 def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bool | int]]:
@@ -109,10 +125,12 @@ def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bo
     UserError : if the data set or source is unknown, the set is too small, arrays do not fit
         together, a label is no class, or a text holds a character that is not ASCII, or NUL
     """
-    if request.source not in ("sample", "tfds"):
-        raise UserError(f"unknown source '{request.source}' (known: sample, tfds)")
-    examples = DATASETS[request.name](request)
-    check = {"images": _check_images, "characters": _check_text}[examples.kind]
+    if request.source not in SOURCES:
+        raise UserError(f"unknown source '{request.source}' (known: {', '.join(SOURCES)})")
+    examples = DATASETS[request.component](request)
+    check = {"images": _check_images, "characters": _check_text, "regression": _check_regression}[
+        examples.kind
+    ]
     arrays: dict[str, np.ndarray] = {}
     counts = {}
     for split in ("train", "test"):
@@ -120,13 +138,15 @@ def prepare(request: Request) -> tuple[dict[str, np.ndarray], dict[str, str | bo
         check(request.name, split, part)
         counts[split] = request.count(split, len(next(iter(part.values()))))
         arrays |= {name: array[: counts[split]] for name, array in part.items()}
+    _check_alike(request.name, arrays)
     classes = _classes(request.name, examples) if examples.kind == "images" else CLASSES
     attributes: dict[str, str | bool | int] = {
         "name": request.name,
         "kind": examples.kind,
         "source": request.source,
         "stand_in": examples.stand_in,
-        "description": f"{counts['train']:,} training {examples.kind} of {examples.description}",
+        "description": f"{counts['train']:,} training {CALLED[examples.kind]} of "
+        f"{examples.description}",
         "origin": examples.origin,
     }
     if classes != CLASSES:
@@ -147,6 +167,13 @@ def images(
     Labels count from 0. Without ``classes`` there are as many as the largest label says.
     """
     return Examples("images", arrays, description, origin, stand_in, classes)
+
+
+def regression(arrays: dict[str, np.ndarray], *, description: str, origin: str) -> Examples:
+    """Return numbers with targets: train_inputs floats (n, …), train_targets floats (n, m), and
+    test alike.
+    """
+    return Examples("regression", arrays, description, origin)
 
 
 def text_by_lines(
@@ -186,6 +213,40 @@ def _check_images(name: str, split: str, arrays: dict[str, np.ndarray]) -> None:
             f"data set '{name}', {split}_labels: expected integers ({len(inputs)},), one for each "
             f"image, got {labels.dtype} {labels.shape}"
         )
+
+
+def _check_regression(name: str, split: str, arrays: dict[str, np.ndarray]) -> None:
+    inputs, targets = arrays[f"{split}_inputs"], arrays[f"{split}_targets"]
+    for part, array, shape in (("inputs", inputs, "(n, …)"), ("targets", targets, "(n, outputs)")):
+        where = f"data set '{name}', {split}_{part}"
+        if array.dtype.kind != "f" or array.ndim < 2 or (part == "targets" and array.ndim > 2):
+            raise UserError(f"{where}: expected floats {shape}, got {array.dtype} {array.shape}")
+        wrong = np.argwhere(~np.isfinite(array))
+        if wrong.size:
+            raise UserError(
+                f"{where}{wrong[0].tolist()}: found {array[tuple(wrong[0])]}, must be a finite "
+                f"number; {len(wrong)} of {array.size} are not"
+            )
+    if len(inputs) != len(targets):
+        raise UserError(
+            f"data set '{name}', {split}_targets: expected {len(inputs)}, one for each of "
+            f"{split}_inputs, got {len(targets)}"
+        )
+
+
+def _check_alike(name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Refuse examples of the test set that are not shaped as those to train on."""
+    for part in ("inputs", "targets"):
+        shapes = [
+            arrays[f"{split}_{part}"].shape[1:]
+            for split in ("train", "test")
+            if f"{split}_{part}" in arrays
+        ]
+        if len(set(shapes)) > 1:
+            raise UserError(
+                f"data set '{name}', test_{part}: expected examples of {shapes[0]} as in "
+                f"train_{part}, got {shapes[1]}"
+            )
 
 
 def _classes(name: str, examples: Examples) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from samedge.base.errors import UserError
+from samedge.base.errors import UserError, did_you_mean
 
 DATA_DIR_VARIABLE = "TFDS_DATA_DIR"
 FILE_FORMAT = "array_record"
@@ -30,6 +30,7 @@ class Prepared:
     folder: Path
     version: str
     splits: Mapping[str, Sequence[Example]]
+    classes: int | None = None  # of images with labels
 
     @property
     def label(self) -> str:
@@ -52,8 +53,12 @@ def data_dir() -> Path:
     return Path(os.environ.get(DATA_DIR_VARIABLE) or "~/tensorflow_datasets").expanduser().resolve()
 
 
-def open_splits(name: str, splits: tuple[str, ...]) -> Prepared:
+def open_splits(
+    name: str, splits: tuple[str, ...], instead: Mapping[str, str] | None = None
+) -> Prepared:
     """Open the splits of a data set, preparing it first if it is not there and TensorFlow is.
+
+    ``instead`` has by name the split to take where one is not there.
 
     Raises
     ------
@@ -72,13 +77,35 @@ def open_splits(name: str, splits: tuple[str, ...]) -> Prepared:
         builder = tfds.builder(name, data_dir=folder)
         if not builder.is_prepared():
             _prepare(builder, name, folder)
-        missing = [split for split in splits if split not in builder.info.splits]
+        there = builder.info.splits
+        stored = {
+            split: split if split in there else (instead or {}).get(split, split)
+            for split in splits
+        }
+        missing = [
+            split if place == split else f"{split} or {place}"
+            for split, place in stored.items()
+            if place not in there
+        ]
         if missing:
             raise UserError(
-                f"the data set '{name}' in {folder} lacks the split {', '.join(missing)}; delete "
-                "its folder there and prepare it again"
+                f"the data set '{name}' in {folder} lacks the split {', '.join(missing)}; it has "
+                f"{', '.join(there)}. If that is not all of it, delete its folder there and "
+                "prepare it again"
             )
-        sources = {split: builder.as_data_source(split=split) for split in splits}
+        sources = {split: builder.as_data_source(split=place) for split, place in stored.items()}
+        features = builder.info.features
+        labelled = features is not None and "label" in features
+        classes = getattr(features["label"], "num_classes", None) if labelled else None
+    except tfds.core.DatasetNotFoundError as error:
+        there = sorted(path.name for path in folder.glob("*") if path.is_dir())
+        known = [*there, *tfds.list_builders(with_community_datasets=False)]
+        hint = did_you_mean(name, known) or "."
+        raise UserError(
+            f"TensorFlow Datasets has no data set '{name}'{hint} Prepared in {folder}: "
+            f"{', '.join(there) or 'none'}; the others are listed at "
+            "https://www.tensorflow.org/datasets/catalog"
+        ) from error
     except NotImplementedError as error:
         raise UserError(
             f"the data set '{name}' in {folder} is not in the form {FILE_FORMAT}, the one that "
@@ -87,7 +114,7 @@ def open_splits(name: str, splits: tuple[str, ...]) -> Prepared:
         ) from error
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"could not open the data set '{name}' in {folder}: {error}") from error
-    return Prepared(name, folder, str(builder.version), sources)
+    return Prepared(name, folder, str(builder.version), sources, classes)
 
 
 def labelled_images(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:

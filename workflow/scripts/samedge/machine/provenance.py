@@ -11,6 +11,7 @@ from typing import Protocol
 
 import jax
 
+from samedge.base.components import plugin_checksums
 from samedge.machine.device import PINNED
 
 UNKNOWN = "unknown"
@@ -55,6 +56,7 @@ def provenance(data: DataFile) -> dict[str, object]:
         "device": device.device_kind,
         "matmul_precision": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
         "jax_settings": jax_settings(),
+        "plugins": json.dumps(plugin_checksums(), sort_keys=True),
         "data_source": data.attributes["source"],
         "data_description": data.attributes["description"],
         "data_stand_in": data.attributes["stand_in"],

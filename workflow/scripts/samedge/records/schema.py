@@ -32,6 +32,7 @@ ENVIRONMENT_ATTRIBUTES = (
     "device",
     "matmul_precision",
     "jax_settings",
+    "plugins",
     "data_source",
     "data_description",
     "data_stand_in",
@@ -43,6 +44,7 @@ VERSION_ATTRIBUTE = "schema_version"
 BROUGHT: Mapping[int, tuple[str, ...]] = {
     2: (VERSION_ATTRIBUTE, "jax_settings"),
     3: ("largest_eigenvalue_bound", "smallest_eigenvalue_bound"),
+    4: ("plugins",),
 }
 #: The version that files are written in.
 VERSION = max(BROUGHT)

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 import xarray as xr
 
+from samedge.base.components import PLUGIN_FOLDER
 from samedge.config.paper_figures import FIGURES, TASK_KINDS
 from samedge.records.describe import (
     cube_description,
@@ -52,6 +53,8 @@ def meaning(name: str, cubes: Cubes) -> tuple[str, tuple[str, ...]]:
     for task, cube in cubes.items():
         if name == cube_name(task):
             return cube_description(cube), ()
+    if name.startswith(f"{PLUGIN_FOLDER}/"):
+        return "A plugin: code that runs were trained with. Nothing here needs or runs it.", ()
     stem = PurePosixPath(name).stem
     number = re.fullmatch(r"figure_(\d\d)", stem)
     spec = FIGURES.get(int(number[1])) if number else None
@@ -130,7 +133,8 @@ program samedge made it.
 - `cubes/`: everything that was measured, a NetCDF file for each task. Any program that reads
   NetCDF opens them; in Python, `xarray.open_dataset("{cube_name(next(iter(cubes)))}")`.
 - `figures/`: `figure_NN` is Figure NN of the paper, drawn from these runs.
-- `{CONFIG}`: every setting of the experiment.
+- `{CONFIG}`: every setting of the experiment. Plugins that it names, code of those who made it,
+  are in `plugins/`.
 - `ro-crate-metadata.json`: what each file is and what it was made from, for programs (RO-Crate).
 - `{MANIFEST}`: checksums.
 

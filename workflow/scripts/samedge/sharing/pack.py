@@ -17,6 +17,7 @@ from pathlib import Path
 import xarray as xr
 
 from samedge import __version__
+from samedge.base.components import PLUGIN_FOLDER
 from samedge.base.errors import UserError
 from samedge.base.files import whole_file
 from samedge.records import files as records
@@ -34,7 +35,11 @@ from samedge.sharing.archive import (
 )
 from samedge.sharing.crate import PackedFile, metadata
 
-PICTURES = (".pdf", ".png", ".svg")
+#: Where files lie, by their ending; others lie beside these folders.
+FOLDERS = {
+    **dict.fromkeys((".pdf", ".png", ".svg"), FIGURE_FOLDER),
+    ".py": PLUGIN_FOLDER,
+}
 #: The first moment that a zip can name. When a file was written is not part of what it says.
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 UNIX, PERMISSIONS = 3, 0o100644
@@ -53,7 +58,8 @@ def pack(
     cubes
         The cube of each task, every run in it.
     files
-        What else belongs to it. Pictures go to ``figures``, the rest beside it, by their names.
+        What else belongs to it. Pictures go to ``figures``, plugins (Python files) to
+        ``plugins``, the rest beside them, by their names.
     output
         The zip file to write.
     published
@@ -155,7 +161,8 @@ def _contents(
         describing.cube_name(task): path for task, path in zip(cubes, paths, strict=True)
     }
     for path in files:
-        name = f"{FIGURE_FOLDER}/{path.name}" if path.suffix in PICTURES else path.name
+        folder = FOLDERS.get(path.suffix)
+        name = f"{folder}/{path.name}" if folder else path.name
         if name in contents or name in OWN:
             raise UserError(f"{path}: the archive has another file of the name {name}; rename it")
         if not is_plain(name):

@@ -34,6 +34,15 @@ def image_arrays(data: TaskData, dtype: np.dtype | type = np.float32) -> dict[st
     return centred
 
 
+def number_arrays(data: TaskData, dtype: np.dtype | type = np.float32) -> dict[str, np.ndarray]:
+    """Return a regression's inputs (n, …) and targets (n, m), as they are but for the type."""
+    return {
+        f"{split}_{part}": data.arrays[f"{split}_{part}"].astype(dtype)
+        for split in ("train", "test")
+        for part in ("inputs", "targets")
+    }
+
+
 def character_windows(text: np.ndarray, sequence_length: int) -> tuple[np.ndarray, np.ndarray]:
     """Cut a text into consecutive windows of ``sequence_length + 1`` characters.
 

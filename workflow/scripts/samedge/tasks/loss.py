@@ -11,7 +11,7 @@ from samedge.tasks.inputs import PADDING
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # of outputs and targets
 
-LOSSES: Registry[Loss] = Registry("loss", "tasks/losses")
+LOSSES: Registry[Loss] = Registry("loss")
 
 
 def character_losses(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:

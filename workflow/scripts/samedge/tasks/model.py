@@ -24,4 +24,4 @@ class Model:
     apply: Callable[[Params, jax.Array], jax.Array]
 
 
-MODELS: Registry[Callable[..., Model]] = Registry("model", "tasks/models")
+MODELS: Registry[Callable[..., Model]] = Registry("model")

@@ -44,6 +44,52 @@ def cnn(shape: tuple[int, ...], outputs: int, *, blocks: int, channels: int) -> 
     return Size(parameters + _dense(flat, outputs), activations + flat + outputs)
 
 
+@SIZES.register("resnet")
+def resnet(
+    shape: tuple[int, ...], outputs: int, *, stages: int, blocks: int, channels: int, norm: str
+) -> Size:
+    """Blocks of two convolutions of nine shifted copies, each with its norm."""
+    del norm  # both have a scale and a bias for each channel
+    height, width, before = shape
+    parameters = _dense(9 * before, channels) + 2 * channels
+    activations = height * width * (9 * before + 3 * channels)
+    before = channels
+    for stage in range(stages):
+        after = channels * 2**stage
+        if stage:
+            height, width = height // 2, width // 2
+        for _ in range(blocks):
+            parameters += _dense(9 * before, after) + _dense(9 * after, after) + 4 * after
+            parameters += before * after if before != after else 0
+            activations += height * width * (9 * before + 9 * after + 7 * after)
+            before = after
+    return Size(parameters + _dense(before, outputs), activations + before + outputs)
+
+
+@SIZES.register("vit")
+def vit(
+    shape: tuple[int, ...],
+    outputs: int,
+    *,
+    patch: int,
+    layers: int,
+    heads: int,
+    model_size: int,
+    widening_factor: int,
+) -> Size:
+    """Layers of attention and GELU network between embedded patches and a mean over them."""
+    height, width, colours = shape
+    count, pixels = (height // patch) * (width // patch), patch * patch * colours
+    hidden, norm = widening_factor * model_size, 2 * model_size
+    layer = 4 * _dense(model_size, model_size) + _dense(model_size, hidden) + 2 * norm
+    layer += _dense(hidden, model_size)
+    ends = _dense(pixels, model_size) + count * model_size + norm + _dense(model_size, outputs)
+    # Of a patch: queries, keys, values and what is attended; logits and weights of every head;
+    # both normed inputs and both results; the hidden layer before and after GELU.
+    position = 8 * model_size + 2 * heads * count + 2 * hidden
+    return Size(layers * layer + ends, count * (layers * position + pixels + 2 * model_size))
+
+
 @SIZES.register("transformer")
 def transformer(
     shape: tuple[int, ...],

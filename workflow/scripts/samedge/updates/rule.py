@@ -42,7 +42,7 @@ class UpdateRule:
     edge: Callable[[float, float, float], float]
 
 
-RULES: Registry[Callable[..., UpdateRule]] = Registry("update rule", "updates/rules")
+RULES: Registry[Callable[..., UpdateRule]] = Registry("update")
 
 
 def rule_with(name: str, settings: Mapping[str, Any]) -> UpdateRule:

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from samedge.tasks.layers import Convolution, layer_norm
 from samedge.tasks.model import MODELS, Model
 
 _glorot = nn.initializers.glorot_normal()
@@ -33,42 +34,10 @@ class ConvolutionalNetwork(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
         for block in range(self.blocks):
             x = nn.relu(Convolution(self.channels * 2**block, name=f"conv_{block}")(x))
-            # By default Flax brings float32 into it whatever the activations are, and subtracts
-            # the squared mean from the mean square, at a loss of digits.
-            norm = nn.LayerNorm(
-                param_dtype=x.dtype,
-                force_float32_reductions=False,
-                use_fast_variance=False,
-                name=f"norm_{block}",
-            )
-            x = _pool(norm(x))
+            x = _pool(layer_norm(x, name=f"norm_{block}"))
         return nn.Dense(self.outputs, kernel_init=_glorot, name="dense")(
             x.reshape((x.shape[0], -1))
         )
-
-
-class Convolution(nn.Module):
-    """A 3×3 convolution, stride 1, "SAME"."""
-
-    channels: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
-        kernel = self.param("kernel", _glorot, (3, 3, x.shape[-1], self.channels), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,), jnp.float32)
-        return shifted_convolution(x, kernel) + bias
-
-
-def shifted_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolve ``(n, h, w, in)`` with ``(3, 3, in, out)``, "SAME", by one matrix product.
-
-    Its one factor is nine shifted slices side by side. XLA's own convolution is many times slower
-    on CPUs, above all inside a loop, and 1.8 times in a Hessian-vector product on an H200.
-    """
-    _, height, width, _ = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    slices = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return jnp.concatenate(slices, axis=-1) @ kernel.reshape((-1, kernel.shape[-1]))
 
 
 def _pool(x: jax.Array) -> jax.Array:

@@ -1,0 +1,186 @@
+"""An experiment outside of the checkout, with a rule, a model and data of its own."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from checkout import NOTHING, TINY, WITHOUT_JAX, Checkout, parse
+from samedge.records import files as records
+
+PLUGIN = """
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from samedge.tasks.model import MODELS, Model
+from samedge.updates import edges
+from samedge.updates.rule import RULES, UpdateRule
+from samedge.updates.rules.sam import normalized
+
+with (Path({mark!r}) / "imported").open("a") as file:
+    file.write("once\\n")
+
+
+@MODELS.register("linear")
+def linear(outputs: int, *, scale: float = 1.0) -> Model:
+    def init(key, inputs):
+        return {{"w": scale * jax.random.normal(key, (inputs[0].size, outputs), jnp.float32)}}
+
+    def apply(params, inputs):
+        return inputs.reshape((len(inputs), -1)) @ params["w"]
+
+    return Model(init, apply)
+
+
+@RULES.register("heavy_ball")
+def heavy_ball(*, momentum: float) -> UpdateRule:
+    def edge(gradient_norm, eta, rho):
+        return edges.sam_edge(gradient_norm, eta / (1 + momentum), rho)
+
+    return UpdateRule(normalized, partial(optax.sgd, momentum=momentum), edge)
+"""
+SECOND = """
+import jax.numpy as jnp
+
+from samedge.tasks.loss import LOSSES
+
+
+@LOSSES.register("absolute", mean_over_examples=True)
+def absolute(outputs, targets):
+    return jnp.mean(jnp.sqrt(jnp.square(outputs - targets) + 1e-3))
+"""
+TASK = {
+    "dataset": {"name": "arrays", "file": "mine.npz", "train_examples": 30, "test_examples": 10},
+    "kind": "regression",
+    "model": {"name": "linear", "settings": {"scale": 0.1}},
+    "loss": {"name": "squared_error"},
+    "update": {"name": "heavy_ball", "epsilon": 1.0e-5, "settings": {"momentum": 0.9}},
+    "batch_size": None,
+    "microbatch": None,
+    "eta": [0.01],
+    "rho": [0, 0.1],
+    "figure_rho": 0.1,
+    "budget": {"steps": 10, "hours": None},
+    "checks": {"spacing": "even", "count": 3, "minutes": None},
+}
+MINE = {
+    "experiment": "mine",
+    "density": {"at": []},
+    "plugins": ["mine.py"],
+    "tasks": {"mnist": None, "cifar10": None, "tiny_shakespeare": None, "numbers": TASK},
+}
+RUNS = {("numbers", "0.01", rho, "0") for rho in ("0", "0.1")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Return a folder of one's own: configuration, plugin and data, nothing of the checkout."""
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "mine.py").write_text(PLUGIN.format(mark=str(folder)), encoding="utf-8")
+    random = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 30), ("test", 10)):
+        inputs = random.normal(size=(count, 4))
+        arrays[f"{split}_inputs"] = inputs
+        arrays[f"{split}_targets"] = inputs @ random.normal(size=(4, 2))
+    np.savez(folder / "mine.npz", **arrays)
+    write_configuration(folder, MINE)
+    return folder
+
+
+def write_configuration(folder: Path, configuration: dict) -> None:
+    (folder / "mine.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+
+
+def snakemake(unrun: Checkout, folder: Path, *arguments: object) -> str:
+    """Run Snakemake in the folder, with the checkout's workflow, and return its output."""
+    files = ("--configfile", unrun.root / TINY, folder / "mine.yaml")
+    snakefile = ("--snakefile", unrun.root / "Snakefile")
+    done = Checkout(folder).bare_snakemake(
+        "--nocolor", *snakefile, *arguments, *files, SOURCE_DATE_EPOCH="86400"
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def made(unrun: Checkout, folder: Path) -> Path:
+    """Run the experiment, archive included, and return the folder of its results."""
+    targets = ("all", "archive", "--cores", "all", "--resources", "gpu=1")
+    snakemake(unrun, folder, *targets)
+    return folder / "results/mine"
+
+
+def test_it_is_trained_measured_and_drawn(made):
+    cube = records.read_cube(made / "cubes/numbers.nc")
+    assert cube.sizes["rho"] == 2
+    assert (cube["eigenvalue_converged"] == 1).all()
+    # The edge is that of the rule: 2 (1 + momentum) / eta.
+    np.testing.assert_allclose(cube["sam_edge"].sel(rho=0), 2 * 1.9 / 0.01)
+    assert set(json.loads(cube.attrs["plugins"])) == {"mine.py"}
+    for name in ("claims.json", "explorer.html", "figures/edge_map_numbers.pdf"):
+        assert (made / name).is_file()
+    assert any((made / "supplement/numbers").glob("*.pdf"))
+
+
+def test_the_archive_has_the_plugin_and_is_redrawn_without_running_it(unrun, made, tmp_path):
+    archive = made / "mine.zip"
+    with zipfile.ZipFile(archive) as file:
+        packed = file.read("mine/plugins/mine.py").decode()
+        manifest = file.read("mine/manifest-sha256.txt").decode()
+        config = json.loads(file.read("mine/config.yaml"))
+    assert packed == (made.parents[1] / "mine.py").read_text(encoding="utf-8")
+    assert "  plugins/mine.py\n" in manifest
+    assert config["plugins"] == ["plugins/mine.py"]
+    mark = made.parents[1] / "imported"
+    before = mark.read_text()
+    done = unrun.script(
+        "redraw", "--archive", archive, "--output", tmp_path / "redrawn", **WITHOUT_JAX
+    )
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "redrawn/figures/edge_map_numbers.pdf").is_file()
+    assert mark.read_text() == before
+
+
+def test_nothing_is_left_to_do_and_another_plugin_trains_its_own_runs(unrun, folder, made):
+    assert parse(snakemake(unrun, folder, "--dry-run")) == NOTHING
+    (folder / "second.py").write_text(SECOND, encoding="utf-8")
+    other = TASK | {"loss": {"name": "absolute"}}
+    tasks = MINE["tasks"] | {"other": other}
+    write_configuration(folder, MINE | {"plugins": ["mine.py", "second.py"], "tasks": tasks})
+    plan = parse(snakemake(unrun, folder, "--dry-run"))
+    assert plan.runs == {("other", *run[1:]) for run in RUNS}
+    write_configuration(folder, MINE)
+    with (folder / "mine.py").open("a", encoding="utf-8") as file:
+        file.write("\n# edited\n")
+    assert parse(snakemake(unrun, folder, "--dry-run")).runs == RUNS
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"plugins": ["none.py"]}, "none.py: the plugin cannot be read"),
+        ({"plugins": []}, "tasks.numbers.model.name: unknown name 'linear'"),
+        (
+            {"tasks": MINE["tasks"] | {"numbers": TASK | {"model": {"name": "liner"}}}},
+            "tasks.numbers.model: missing settings",
+        ),
+    ],
+    ids=["missing", "not named", "settings"],
+)
+def test_what_is_wrong_is_said_before_any_job(unrun, folder, tmp_path, changes, complaint):
+    (tmp_path / "mine.py").write_text((folder / "mine.py").read_text())
+    write_configuration(tmp_path, MINE | changes)
+    files = ("--configfile", unrun.root / TINY, tmp_path / "mine.yaml")
+    done = Checkout(tmp_path).bare_snakemake(
+        "--snakefile", unrun.root / "Snakefile", "--dry-run", *files
+    )
+    assert done.returncode != 0
+    assert complaint in done.stdout
