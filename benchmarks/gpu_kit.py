@@ -200,7 +200,7 @@ def step_operations(settings: RunSettings, data: TaskData) -> float:
 
     problem = build_problem(settings, data)
     params = jax.eval_shape(problem.init, jax.random.key(0))
-    batch = measured_batch(settings, problem.train, 0)
+    batch = measured_batch(settings, problem, 0)
     lowered = jax.jit(jax.value_and_grad(problem.loss)).lower(params, *batch)
     return 2 * lowered.cost_analysis()["flops"]
 

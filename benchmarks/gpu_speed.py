@@ -69,7 +69,7 @@ def measure_paper(kit: Kit, store: Store, task: str) -> None:
     run = start(settings, problem)
     for name, steps in (("cold", kit.sizes.warm_up_steps), ("warm", kit.sizes.between_checks)):
         advance(run, steps)
-        batch = measured_batch(settings, problem.train, run.schedule.step)
+        batch = measured_batch(settings, problem, run.schedule.step)
         for ends in (True, False):
             entry, pairs = check(run, batch, ends)
             store(f"{name}_check{'' if ends else '_without_ends'}", entry)
@@ -279,7 +279,7 @@ def measure_price(kit: Kit, store: Store) -> None:
     for task in kit.sizes.tasks:
         settings = kit.settings(f"paper/{task}")
         run = start(settings, build_problem(settings, kit.data(f"paper/{task}")))
-        batch = measured_batch(settings, run.problem.train, 0)
+        batch = measured_batch(settings, run.problem, 0)
         entry = {
             "step_seconds": repeat(lambda run=run: step(run), kit.sizes.seconds),
             "product_seconds": product_seconds(run, batch, kit.sizes.seconds),

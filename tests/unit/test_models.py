@@ -222,6 +222,7 @@ def test_a_vision_transformer_cuts_images_into_squares():
         ("resnet", RESNET | {"norm": "layer"}, "norm must be one of batch, group, found 'layer'"),
         ("resnet", RESNET | {"norm": "batch", "channels": 6}, "multiple of 4, found 6"),
         ("vit", VIT | {"heads": 3}, "must be a multiple of heads, found 8 and 3"),
+        ("vit", VIT | {"dropout": 1.0}, "dropout must be at least 0 and below 1, found 1.0"),
     ],
 )
 def test_settings_that_a_model_cannot_have_are_named(name, settings, complaint):

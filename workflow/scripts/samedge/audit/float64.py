@@ -116,7 +116,7 @@ class _Point:
         self.loss = problem.loss
         shapes = jax.eval_shape(problem.init, jax.random.key(0))
         self.params = jax.tree.map(jnp.asarray, restore(kept.leaves, shapes, dtype))
-        self.batch = measured_batch(settings, problem.train, kept.step)
+        self.batch = measured_batch(settings, problem, kept.step)
         self.rho = jnp.asarray(float(settings.rho), dtype)
 
     def gradient_quantities(self) -> dict[str, float]:

@@ -33,6 +33,15 @@ def batch_norm(x: jax.Array) -> jax.Array:
     return norm(**EXACT)(x)
 
 
+def dropout(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
+    """Set each number to zero with a probability, and scale up the others, so that means stay.
+
+    What is drawn does not depend on the type of ``x``, so that a run can be audited.
+    """
+    kept = jax.random.uniform(key, x.shape, jnp.float32) >= rate
+    return jnp.where(kept, x / (1 - rate), 0)
+
+
 class Convolution(nn.Module):
     """A 3×3 convolution, stride 1, "SAME"."""
 

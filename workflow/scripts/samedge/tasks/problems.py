@@ -17,7 +17,7 @@ from samedge.config.settings import RunSettings
 from samedge.data.file import TaskData
 from samedge.tasks.inputs import Minibatches
 from samedge.tasks.loss import LOSSES
-from samedge.tasks.model import MODELS, Model
+from samedge.tasks.model import MODELS, Model, Noise
 from samedge.tasks.probing import is_mean_over_halves
 
 KINDS: "Registry[Callable[..., Problem]]" = Registry("kind")
@@ -33,7 +33,8 @@ class Problem:
         ``key -> params``, in float32.
     loss
         ``(params, inputs, targets) -> scalar``, in the type of the parameters; one function object
-        per problem, so that what is compiled for it is compiled once.
+        per problem, so that what is compiled for it is compiled once. With noise it takes what
+        :meth:`samedge.tasks.model.Noise.keys` returns too.
     train
         All training inputs and targets, on the device.
     test
@@ -46,6 +47,8 @@ class Problem:
         Tells whether what the model makes of an example depends on the rest of the batch, by trying
         it when it is first asked. None where it cannot be told; the loss then shows whether
         microbatches may be taken.
+    noisy
+        Whether the loss has noise.
     """
 
     init: Callable[[jax.Array], Any]
@@ -54,6 +57,7 @@ class Problem:
     test: Callable[[Any], float]
     metric: str
     batchwise: Callable[[], bool] | None = None
+    noisy: bool = False
 
 
 def build_problem(
@@ -85,17 +89,18 @@ def build_problem(
     return problem
 
 
-def measured_batch(
-    settings: RunSettings, train: tuple[jax.Array, ...], step: int
-) -> tuple[jax.Array, ...]:
-    """Return what a check after so many steps measures on: all of ``train``, or the next minibatch.
+def measured_batch(settings: RunSettings, problem: Problem, step: int) -> tuple[jax.Array, ...]:
+    """Return what a check after so many steps measures on: what the step that follows takes.
 
-    ``train`` are the arrays of :class:`Problem`; the minibatch is that of the step that follows.
+    It is all training data or a minibatch, and the keys of the noise, if there is any.
     """
-    if settings.batch_size is None:
-        return train
-    batches = Minibatches(train[0].shape[0], settings.batch_size, settings.seed)
-    return _chosen(train, batches.indices(step, 1)[0])
+    batch: tuple[jax.Array, ...] = problem.train
+    if settings.batch_size is not None:
+        batches = Minibatches(batch[0].shape[0], settings.batch_size, settings.seed)
+        batch = _chosen(batch, batches.indices(step, 1)[0])
+    if problem.noisy:
+        batch = (*batch, Noise.of(settings.seed, step).keys(len(batch[0])))
+    return batch
 
 
 @jax.jit
@@ -121,11 +126,12 @@ def model_of(settings: RunSettings, outputs: int) -> Model:
 
 
 def loss_of(model: Model, settings: RunSettings) -> Callable[..., jax.Array]:
-    """Return the run's loss as a function of the model's parameters, inputs and targets."""
+    """Return the run's loss as a function of parameters, inputs, targets, and keys with noise."""
     evaluate = LOSSES[settings.loss.name]
 
-    def loss(params: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
-        return evaluate(model.apply(params, inputs), targets)
+    def loss(params: Any, inputs: jax.Array, targets: jax.Array, *keys: jax.Array) -> jax.Array:
+        noise = map(jax.random.wrap_key_data, keys)
+        return evaluate(model.apply(params, inputs, *noise), targets)
 
     return loss
 
@@ -162,7 +168,8 @@ def _require_fit(settings: RunSettings, problem: Problem, dtype: np.dtype | type
     try:
         params = jax.eval_shape(problem.init, jax.random.key(0))
         point = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
-        jax.eval_shape(problem.loss, point, *example)
+        keys = (Noise.of(0, 0).keys(1),) if problem.noisy else ()
+        jax.eval_shape(problem.loss, point, *example, *keys)
     except (TypeError, ValueError) as error:
         shapes = " and ".join(f"{x.dtype}{list(x.shape[1:])}" for x in example)
         raise UserError(

@@ -76,6 +76,7 @@ def vit(
     heads: int,
     model_size: int,
     widening_factor: int,
+    dropout: float = 0.0,
 ) -> Size:
     """Layers of attention and GELU network between embedded patches and a mean over them."""
     height, width, colours = shape
@@ -85,8 +86,9 @@ def vit(
     layer += _dense(hidden, model_size)
     ends = _dense(pixels, model_size) + count * model_size + norm + _dense(model_size, outputs)
     # Of a patch: queries, keys, values and what is attended; logits and weights of every head;
-    # both normed inputs and both results; the hidden layer before and after GELU.
-    position = 8 * model_size + 2 * heads * count + 2 * hidden
+    # both normed inputs and both results; the hidden layer before and after GELU. With dropout
+    # what is left of the results, and what was drawn.
+    position = (12 if dropout else 8) * model_size + 2 * heads * count + 2 * hidden
     return Size(layers * layer + ends, count * (layers * position + pixels + 2 * model_size))
 
 

@@ -154,6 +154,7 @@ def advance(run: Run, count: int) -> StepsTaken:
         run.problem.train,
         run.indices(count),
         count,
+        run.noise,
     )
     return int(taken), bool(finite)
 
@@ -222,6 +223,7 @@ class _Group:
             first.problem.train,
             np.stack(examples) if examples else None,
             np.array(counts, np.int32),
+            jax.tree.map(lambda *parts: np.stack(parts), *(run.noise for run in self.runs)),
         )
         for run, own_params, own_state in zip(self.runs, params, states, strict=True):
             run.state.params, run.state.optimizer_state = own_params, own_state

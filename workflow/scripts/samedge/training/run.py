@@ -16,6 +16,7 @@ from samedge.config.settings import RunSettings
 from samedge.machine.signals import raise_if_signalled
 from samedge.records.files import Outcome
 from samedge.tasks.inputs import Minibatches
+from samedge.tasks.model import Noise
 from samedge.tasks.problems import Problem, measured_batch
 from samedge.training.checkpoints import Checkpoints
 from samedge.training.measuring import NON_FINITE_PRODUCT, measure
@@ -155,6 +156,11 @@ class Run:
         indices[:count] = self.batches.indices(self.schedule.step, count)
         return indices
 
+    @property
+    def noise(self) -> Noise | None:
+        """Return that of the next steps, None if the problem has none."""
+        return Noise.of(self.settings.seed, self.schedule.step) if self.problem.noisy else None
+
     def _check_due(self) -> bool:
         """Tell whether to measure now; a run that goes on may have measured here before."""
         records = self.state.records
@@ -174,7 +180,7 @@ class Run:
         # when it has been measured; it stays as it is, as the ends of diverged runs are not judged.
         certify = len(state.records) % self.settings.curvature.certify == 0
         certify = certify or self.schedule.finished()
-        batch = measured_batch(self.settings, self.problem.train, step)
+        batch = measured_batch(self.settings, self.problem, step)
         key = jax.random.fold_in(self.solver_key, step)
         try:
             found = measure(

@@ -19,6 +19,7 @@ from samedge.config.settings import RunSettings
 from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.curvature.products import linearized
 from samedge.curvature.scaling import norm, scaled_norm
+from samedge.tasks.model import Noise
 from samedge.updates.rule import UpdateRule, ascended, gradients, rule_with
 
 
@@ -96,10 +97,12 @@ def take_steps(
     data: tuple[jax.Array, ...],
     indices: jax.Array | None,
     count: jax.Array,
+    noise: Noise | None = None,
 ) -> tuple[Any, Any, jax.Array, jax.Array]:
     """Take ``count`` steps on the device, fewer if the loss or a gradient is not finite.
 
-    ``indices`` (chunk, batch) picks the examples of each step; None takes all of them. Returns
+    ``indices`` (chunk, batch) picks the examples of each step; None takes all of them. ``noise`` is
+    that of a loss that takes keys too, from which each step draws them. Returns
     parameters, optimizer state, the steps taken and whether all was finite, the parameters and
     the state after the last of them included.
     """
@@ -114,6 +117,8 @@ def take_steps(
     ) -> tuple[Any, Any, jax.Array, jax.Array]:
         params, state, taken, _ = carry
         batch = data if indices is None else tuple(x[indices[taken]] for x in data)
+        if noise is not None:
+            batch = (*batch, noise.keys(batch[0].shape[0], later=taken))
         value, _, gradient = spec.gradients(params, rho, batch)
         finite = jnp.isfinite(value) & jnp.isfinite(norm(gradient))
         updates, state = optimizer.update(gradient, state, params)
@@ -137,21 +142,23 @@ def take_steps_together(
     data: tuple[jax.Array, ...],
     indices: jax.Array | None,
     count: jax.Array,
+    noise: Noise | None = None,
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], jax.Array, jax.Array]:
     """Take steps of several runs at once, each as :func:`take_steps` does, and as many as it may.
 
-    Parameters and states are one for each run; ``eta`` and ``count`` (runs,) and ``indices``
-    (runs, chunk, batch) are theirs. ``rho`` is one for all or (runs,): where radii differ, the
-    second gradient is computed for those of zero too, and not used. Returns parameters and states
-    as they came, the steps taken (runs,) and whether all was finite (runs,). A run whose count is
+    Parameters and states are one for each run; ``eta`` and ``count`` (runs,), ``indices``
+    (runs, chunk, batch) and what is in ``noise`` (runs, …) are theirs. ``rho`` is one for all or
+    (runs,): where radii differ, the second gradient is computed for those of zero too, and not
+    used. Returns parameters and states as they came, the steps taken (runs,) and whether all was
+    finite (runs,). A run whose count is
     reached, or that is not finite, stays as it is and changes nothing for the others.
     """
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (params, state)]
     together = jax.vmap(
         partial(take_steps, spec),
-        in_axes=(0, 0, 0, 0 if rho.ndim else None, None, None if indices is None else 0, 0),
+        in_axes=(0, 0, 0, 0 if rho.ndim else None, None, None if indices is None else 0, 0, 0),
     )
-    *stacked, taken, finite = together(*stacked, eta, rho, data, indices, count)
+    *stacked, taken, finite = together(*stacked, eta, rho, data, indices, count, noise)
     apart = (
         tuple(jax.tree.map(itemgetter(place), trees) for place in range(len(params)))
         for trees in stacked

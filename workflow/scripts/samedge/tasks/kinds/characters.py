@@ -57,6 +57,7 @@ def characters(settings: RunSettings, data: TaskData, dtype: np.dtype | type) ->
     return Problem(
         init=init,
         loss=loss_of(model, settings),
+        noisy=model.noisy,
         train=(inputs, targets),
         test=test,
         metric="test_loss",

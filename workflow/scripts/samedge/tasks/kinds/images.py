@@ -45,6 +45,7 @@ def images(settings: RunSettings, data: TaskData, dtype: np.dtype | type) -> Pro
     return Problem(
         init=init,
         loss=loss_of(model, settings),
+        noisy=model.noisy,
         train=(inputs, targets),
         test=test,
         metric="test_error",

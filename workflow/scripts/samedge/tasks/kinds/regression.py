@@ -37,6 +37,7 @@ def regression(settings: RunSettings, data: TaskData, dtype: np.dtype | type) ->
     return Problem(
         init=init,
         loss=loss_of(model, settings),
+        noisy=model.noisy,
         train=train,
         test=lambda params: float(test(params, *held_out)),
         metric="test_loss",
