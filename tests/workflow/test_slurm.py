@@ -4,6 +4,7 @@ They take many minutes: ``make test-slurm`` runs them, where a Slurm can be brou
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
+import own_experiment
 from checkout import HERE, TINY, Checkout
 from samedge.records import files
 from slurm_cluster import LONGEST as LONGEST_STEP
@@ -186,6 +188,20 @@ def test_the_experiment_through_slurm_equals_a_local_run(slurm, unrun, finished,
     cubes, drawn = (slurm.jobs(checkout, name) for name in ("cubes", "figures"))
     assert (len(cubes), len(drawn)) == (3, 1)
     assert all("gres" not in job["ReqTRES"] for job in [*cubes, *drawn])
+
+
+def test_plugins_and_data_of_ones_own_travel_to_the_jobs(slurm, unrun, tmp_path):
+    checkout, mine = unrun.clone(tmp_path / "own"), tmp_path / "mine"
+    mine.mkdir()
+    configuration = own_experiment.write(mine)
+    small = ("--set-resources", "train_run:mem_mb=2000", "audit_run:mem_mb=2000")
+    slurm.run(checkout, "all", "audit", *small, "--configfile", TINY, configuration)
+    results = checkout.root / "results/mine"
+    cube = files.read_cube(results / "cubes/numbers.nc")
+    assert (cube["eigenvalue_converged"] == 1).all()
+    assert set(json.loads(cube.attrs["plugins"])) == {"mine.py"}
+    assert (results / "audit/errors.md").is_file()
+    assert len(slurm.jobs(checkout, "train_run")) == len(slurm.jobs(checkout, "audit_run")) == 2
 
 
 @pytest.mark.parametrize(
