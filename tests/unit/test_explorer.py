@@ -267,3 +267,15 @@ def test_the_script_does_not_import_jax(repository):
         check=True,
     )
     assert found.stdout.strip() == "False"
+
+
+def test_the_page_offers_the_figures_beside_it_by_their_tasks(cube, text):
+    assert "Figures to download" not in text
+    paths = ["figures/figure_01.pdf", "figures/figure_04.pdf", "figures/loss_mnist_rho0.1.pdf"]
+    offered = page.page([cube], paths)
+    links = re.findall(r'<li><a href="(.+?)">(.+?)</a></li>', offered)
+    assert links == [
+        ("figures/figure_04.pdf", "Figure 4: eigenvalues, zoom, SAM"),
+        ("figures/loss_mnist_rho0.1.pdf", "loss, ρ = 0.1"),
+    ]
+    assert "<h3>mnist</h3>" in offered

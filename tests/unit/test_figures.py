@@ -6,11 +6,19 @@ import matplotlib.colors
 import numpy as np
 import pytest
 import seaborn
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import plot_figure
 import plot_supplement
 from samedge.base.errors import UserError
-from samedge.config.paper_figures import FIGURES, drawable
+from samedge.config.paper_figures import (
+    FIGURES,
+    TASK_KINDS,
+    described,
+    drawable,
+    task_figures,
+    unnumbered,
+)
 from samedge.figures import panels, paper, supplement
 from samedge.figures.time_axis import time_axis
 from samedge.records import cubes, describe
@@ -270,6 +278,50 @@ def test_a_figure_drawn_twice_has_the_same_bytes_and_text_that_can_be_searched(
     content = (tmp_path / "first.pdf").read_bytes()
     assert b"CreationDate" not in content
     assert b"/FontFile2" in content and b"/Type3" not in content
+
+
+@pytest.mark.parametrize("name", TASK_KINDS)
+def test_what_the_paper_shows_is_drawn_of_any_task_without_a_number(cube, name):
+    mine = cube.isel(eta=[0]).assign_attrs(
+        settings=cube.attrs["settings"].replace('"task": "mnist"', '"task": "stripes"')
+    )
+    figure = paper.draw_kind(TASK_KINDS[name], mine, MNIST_RHO)
+    FigureCanvasAgg(figure).draw()
+    [title] = [text for text in figure.texts if text.get_text().startswith("stripes: ")]
+    assert title.get_window_extent().x1 <= figure.bbox.x1
+    top = min(ax.get_tightbbox().y1 for ax in panels_of(figure))
+    assert title.get_window_extent().y0 >= top
+
+
+def test_the_figures_of_a_task_are_at_each_radius_but_for_what_needs_one_above_zero():
+    found = [figure.stem for figure in task_figures("stripes", ("0", "0.1"))]
+    assert found == [
+        "eigenvalues_stripes_rho0",
+        "eigenvalues_stripes_rho0.1",
+        "zoom_stripes_rho0.1",
+        "loss_stripes_rho0.1",
+        "alignment_stripes_rho0",
+        "alignment_stripes_rho0.1",
+    ]
+    tasks = {task: SimpleNamespace(rho=("0", "0.1"), figure_rho="0.1") for task in ("mnist", "own")}
+    assert [figure.stem for figure in unnumbered(tasks)] == [
+        "alignment_mnist_rho0",
+        *(figure.stem for figure in task_figures("own", ("0", "0.1"))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stem", "task", "called"),
+    [
+        ("figure_04", "mnist", "Figure 4: eigenvalues, zoom, SAM"),
+        ("figure_07", "cifar10", "Figure 7: eigenvalues, gradient descent"),
+        ("alignment_my_task_rho0.1", "my_task", "alignment, ρ = 0.1"),
+        ("figure_01", "", ""),
+        ("claims", "", ""),
+    ],
+)
+def test_a_figure_is_called_by_its_file(stem, task, called):
+    assert described(stem) == (task, called)
 
 
 def test_a_radius_that_the_cube_lacks_is_named(cube):

@@ -240,8 +240,8 @@ def _panels_figure(
         lines = ending_lines(runs, several_radii=len(radii) > 1)
         if lines:
             panels.note(ax, lines, empty=not drawn)
-    task = files.settings_of(cube)["task"]
-    figure.suptitle(f"{heading}{task}: {title}", x=0.01, ha="left")
+    title = f"{heading}{files.settings_of(cube)['task']}: {title}"
+    figure.suptitle(textwrap.fill(title, int(15 * figure.get_figwidth())), x=0.01, ha="left")
     text = describe.footnote(cube)
     if cube.sizes["seed"] > 1:
         text = f"Lines: medians over {cube.sizes['seed']} seeds; bands: their range. {text}"
