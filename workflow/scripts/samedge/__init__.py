@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from samedge import edge, hessian, sam
     from samedge.edge import (
+        displaced_edge,
         edge_ratio,
         gd_edge,
         negative_curvature_bound,
@@ -33,9 +34,14 @@ if TYPE_CHECKING:
     )
     from samedge.hessian import (
         Eigenpairs,
+        Operator,
         RitzPairs,
         SpectralDensity,
+        block,
+        congruent,
+        gauss_newton,
         hessian_vector_product,
+        parameter_names,
         spectral_density,
         top_eigenpairs,
     )
@@ -46,17 +52,23 @@ __version__ = "0.1.0"
 __all__ = [
     "RULES",
     "Eigenpairs",
+    "Operator",
     "RitzPairs",
     "SpectralDensity",
     "UpdateRule",
     "__version__",
+    "block",
+    "congruent",
+    "displaced_edge",
     "edge",
     "edge_ratio",
+    "gauss_newton",
     "gd_edge",
     "gradients",
     "hessian",
     "hessian_vector_product",
     "negative_curvature_bound",
+    "parameter_names",
     "sam",
     "sam_edge",
     "sam_gradient",
@@ -68,14 +80,20 @@ __all__ = [
 
 # The module that a name comes from; each of the modules is offered as well.
 _HOMES = {
+    "displaced_edge": "edge",
     "edge_ratio": "edge",
     "gd_edge": "edge",
     "negative_curvature_bound": "edge",
     "sam_edge": "edge",
     "unnormalized_sam_edge": "edge",
     "Eigenpairs": "hessian",
+    "Operator": "hessian",
     "RitzPairs": "hessian",
     "SpectralDensity": "hessian",
+    "block": "hessian",
+    "congruent": "hessian",
+    "gauss_newton": "hessian",
+    "parameter_names": "hessian",
     "hessian_vector_product": "hessian",
     "spectral_density": "hessian",
     "top_eigenpairs": "hessian",

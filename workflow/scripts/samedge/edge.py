@@ -1,6 +1,7 @@
 """The edges of stability in closed form, see :mod:`samedge.updates.edges`."""
 
 from samedge.updates.edges import (
+    displaced_edge,
     edge_ratio,
     gd_edge,
     negative_curvature_bound,
@@ -9,6 +10,7 @@ from samedge.updates.edges import (
 )
 
 __all__ = [
+    "displaced_edge",
     "edge_ratio",
     "gd_edge",
     "negative_curvature_bound",

@@ -30,7 +30,7 @@ def require(loss: Any, params: Any, data: Any, microbatch: Any = None) -> None:
     """
     if not callable(loss):
         raise TypeError(f"loss is a {_kind(loss)}; give a function loss(params, *data)")
-    _require_parameters(params)
+    require_parameters("params", params)
     if not isinstance(data, tuple | list):
         raise TypeError(
             f"data is a {_kind(data)}; give a tuple of what the loss takes after the parameters, "
@@ -80,8 +80,8 @@ def require_pieces(data: tuple[Any, ...], microbatch: Any) -> None:
         raise ValueError(f"microbatch {microbatch} does not divide the {examples} examples")
 
 
-def require_like(name: str, tree: Any, params: Any) -> None:
-    """Refuse a pytree that is not one of arrays like the parameters.
+def require_like(name: str, tree: Any, params: Any, others: str = "params") -> None:
+    """Refuse a pytree that is not one of arrays like the parameters, or what ``others`` calls them.
 
     Raises
     ------
@@ -91,12 +91,44 @@ def require_like(name: str, tree: Any, params: Any) -> None:
     leaves, structure = jax.tree.flatten(tree)
     wanted, expected = tree_flatten_with_path(params)
     if structure != expected:  # type: ignore[operator]  # JAX's types know no comparison
-        raise TypeError(f"{name} is {structure}, and params are {expected}")
+        raise TypeError(f"{name} is {structure}, and {others} are {expected}")
     for (path, like), leaf in zip(wanted, leaves, strict=True):
         found = f"{getattr(leaf, 'dtype', _kind(leaf))}{list(np.shape(leaf))}"
         asked = f"{like.dtype}{list(np.shape(like))}"
         if found != asked:
-            raise TypeError(f"{name}{keystr(path)} is {found}, and params{keystr(path)} {asked}")
+            raise TypeError(f"{name}{keystr(path)} is {found}, and {others}{keystr(path)} {asked}")
+
+
+def require_parameters(called: str, params: Any) -> None:
+    """Refuse parameters that are not arrays of float32, or all of float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the array by what the parameters are ``called`` and its place.
+    """
+    leaves, _ = tree_flatten_with_path(params)
+    if not sum(int(np.size(leaf)) for _, leaf in leaves):
+        raise ValueError(f"{called} hold no numbers")
+    for path, leaf in leaves:
+        name = f"{called}{keystr(path)}"
+        if not _is_array(leaf):
+            raise TypeError(f"{name} is a {_kind(leaf)}; parameters are arrays of float32")
+        if leaf.dtype not in REAL:
+            raise TypeError(
+                f"{name} is {leaf.dtype}; parameters are float32, or all float64: convert it if it "
+                "is a parameter, and pass it through data if it is not"
+            )
+        if leaf.dtype == np.float64 and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+            raise ValueError(
+                f"{name} is float64, and JAX would compute in float32; convert the parameters to "
+                'float32, or call jax.config.update("jax_enable_x64", True)'
+            )
+    types = {str(leaf.dtype) for _, leaf in leaves}
+    if len(types) > 1:
+        raise TypeError(
+            f"{called} are of {' and '.join(sorted(types))}; convert all to one of them"
+        )
 
 
 def require_key(key: Any) -> None:
@@ -200,29 +232,6 @@ def holds_subnormal(trees: Any) -> bool:
             if np.any((magnitudes > 0) & (magnitudes < np.finfo(leaf.dtype).tiny)):
                 return True
     return False
-
-
-def _require_parameters(params: Any) -> None:
-    leaves, _ = tree_flatten_with_path(params)
-    if not sum(int(np.size(leaf)) for _, leaf in leaves):
-        raise ValueError("params hold no numbers")
-    for path, leaf in leaves:
-        name = f"params{keystr(path)}"
-        if not _is_array(leaf):
-            raise TypeError(f"{name} is a {_kind(leaf)}; parameters are arrays of float32")
-        if leaf.dtype not in REAL:
-            raise TypeError(
-                f"{name} is {leaf.dtype}; parameters are float32, or all float64: convert it if it "
-                "is a parameter, and pass it through data if it is not"
-            )
-        if leaf.dtype == np.float64 and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
-            raise ValueError(
-                f"{name} is float64, and JAX would compute in float32; convert the parameters to "
-                'float32, or call jax.config.update("jax_enable_x64", True)'
-            )
-    types = {str(leaf.dtype) for _, leaf in leaves}
-    if len(types) > 1:
-        raise TypeError(f"params are of {' and '.join(sorted(types))}; convert all to one of them")
 
 
 def _is_array(value: Any) -> bool:

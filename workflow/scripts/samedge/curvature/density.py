@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from samedge.curvature import arguments
-from samedge.curvature.krylov.hessian import Hessian, flat_shape, product
+from samedge.curvature.krylov.hessian import flat_shape, product
 from samedge.curvature.krylov.quadrature import Estimate, moment
 from samedge.curvature.krylov.rows import Rows, column, outside, without_neighbours
+from samedge.curvature.operators import Operator, measured
 from samedge.curvature.products import Loss, explained_derivatives
 from samedge.curvature.scaling import OperatorScale
 
@@ -60,9 +61,9 @@ class _Chain(NamedTuple):
 
 @explained_derivatives()
 def spectral_density(
-    loss: Loss,
-    params: Any,
-    data: tuple[Any, ...],
+    loss: Loss | Operator,
+    params: Any = None,
+    data: tuple[Any, ...] = (),
     probes: int = 10,
     steps: int = 80,
     *,
@@ -71,7 +72,7 @@ def spectral_density(
     pure: bool = False,
     pause: Callable[[], None] = lambda: None,
 ) -> SpectralDensity:
-    """Estimate the spectral density of the Hessian of ``loss(params, *data)``.
+    """Estimate the spectral density of the Hessian of ``loss(params, *data)``, or of an operator.
 
     The probes are uniform on the sphere, so that estimates vary with the spectrum alone and not
     with how parameters happen to be laid out: v^T A v has the variance 2/(n + 2) times the
@@ -106,14 +107,13 @@ def spectral_density(
         takes for zero may count.
     """
     arguments.require_untraced("spectral_density", params, data, key)
-    arguments.require(loss, params, data, microbatch)
+    hessian, params = measured(loss, params, data, microbatch, pure)
     arguments.require_key(key)
     arguments.require_whole("probes", probes, 1)
     arguments.require_whole("steps", steps, 1)
     flat = flat_shape(params)
     size, length = flat.size, min(steps, flat.size)
     nodes, weights = np.full((2, probes, steps), np.nan)
-    hessian = Hessian(loss, params, tuple(data), microbatch, pure)
     scale = OperatorScale(flat.dtype)
     spent, largest = 0, 0.0
     for probe, probe_key in enumerate(jax.random.split(key, probes)):

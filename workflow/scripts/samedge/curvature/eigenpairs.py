@@ -11,9 +11,10 @@ import numpy as np
 
 from samedge.curvature import arguments
 from samedge.curvature.density import spectral_density
-from samedge.curvature.krylov.hessian import Hessian, flat_shape, trees
+from samedge.curvature.krylov.hessian import flat_shape, trees
 from samedge.curvature.krylov.solver import RitzPairs, Solver
 from samedge.curvature.limits import least_vectors
+from samedge.curvature.operators import Operator, measured
 from samedge.curvature.products import Loss, explained_derivatives, hessian_vector_product
 
 __all__ = [
@@ -75,9 +76,9 @@ class Eigenpairs(NamedTuple):
 
 @explained_derivatives()
 def top_eigenpairs(
-    loss: Loss,
-    params: Any,
-    data: tuple[Any, ...],
+    loss: Loss | Operator,
+    params: Any = None,
+    data: tuple[Any, ...] = (),
     k: int = 3,
     tolerance: float = 1e-3,
     *,
@@ -92,7 +93,9 @@ def top_eigenpairs(
     known: Callable[[Any], Any] | None = None,
     pause: Callable[[], None] = lambda: None,
 ) -> Eigenpairs:
-    """Return the k eigenpairs of largest magnitude of the Hessian, certified by their residuals.
+    """Return the k eigenpairs of largest magnitude of a Hessian, certified by their residuals.
+
+    In place of a loss there may be an operator: what is said of the Hessian is then said of it.
 
     The scale of the Hessian does not matter: where its products are far from 1, it is multiplied
     by a power of two meanwhile, at the cost of up to four products.
@@ -100,12 +103,14 @@ def top_eigenpairs(
     Parameters
     ----------
     loss
-        ``loss(params, *data) -> scalar``. It is compiled once per function object, and again when
-        something has changed that it reads beside its arguments (a global, an attribute of the
-        object that it is a method of, an array that it closes over), which tracing it at every
-        call shows. Each such change costs seconds; whatever changes belongs in ``params`` or
-        ``data``. Not seen is a change of what a function reads that the loss calls under
-        ``jax.jit``, and of what only the rules of a custom derivative read.
+        ``loss(params, *data) -> scalar``; or, without ``params`` and ``data``, an
+        :class:`~samedge.curvature.operators.Operator` or SciPy LinearOperator, which is tried for
+        symmetry first. A loss is compiled once per function object, and again when something has
+        changed that it reads beside its arguments (a global, an attribute of the object that it is
+        a method of, an array that it closes over), which tracing it at every call shows. Each such
+        change costs seconds; whatever changes belongs in ``params`` or ``data``. Not seen is a
+        change of what a function reads that the loss calls under ``jax.jit``, and of what only the
+        rules of a custom derivative read.
     params
         Pytree of float32 arrays, or of float64, n numbers in all, ``n >= k``.
     data
@@ -155,7 +160,7 @@ def top_eigenpairs(
         If a Hessian-vector product is not finite.
     """
     arguments.require_untraced("top_eigenpairs", params, data, key)
-    arguments.require(loss, params, data, microbatch)
+    hessian, params = measured(loss, params, data, microbatch, pure, known)
     arguments.require_key(key)
     arguments.require_whole("k", k, 1)
     arguments.require_whole("max_products", max_products, 1)
@@ -175,7 +180,6 @@ def top_eigenpairs(
         raise ValueError(f"overlook is a probability above 0, and {overlook:g} is not")
     if start is not None:
         _require_start(start, flat)
-    hessian = Hessian(loss, params, tuple(data), microbatch, pure, known)
     within = ENDS if ends is True else float(ends) or 1.0
     solver = Solver(
         hessian, params, k, tolerance, overlook, within, max_products, max_vectors, key, pause

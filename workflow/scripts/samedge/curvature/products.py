@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from samedge.curvature import arguments
 from samedge.curvature.microbatches import mean_over_microbatches, number_of_examples
-from samedge.curvature.scaling import Factors
+from samedge.curvature.scaling import Factors, scaled
 
 Loss = Callable[..., jax.Array]
 
@@ -72,11 +72,11 @@ def hessian_map(
     """
     if _all_at_once(data, microbatch):
         linear = jax.linearize(_gradient(loss, data, factors), params)[1]
-        return linear if factors is None else jax.tree_util.Partial(_scaled, linear, factors)
+        return linear if factors is None else jax.tree_util.Partial(scaled, linear, factors)
 
     def product(point: Any, examples: tuple[Any, ...], factors: Any, vector: Any) -> Any:
         linear = partial(_product, loss, microbatch, point, examples, factors)
-        return linear(vector) if factors is None else _scaled(linear, factors, vector)
+        return linear(vector) if factors is None else scaled(linear, factors, vector)
 
     return jax.tree_util.Partial(product, params, data, factors)
 
@@ -137,9 +137,3 @@ def _gradient(loss: Loss, data: tuple[Any, ...], factors: Factors | None) -> Cal
         return value if factors is None else value * factors.loss.astype(value.dtype)
 
     return jax.grad(multiple)
-
-
-def _scaled(linear: Callable[[Any], Any], factors: Factors, vector: Any) -> Any:
-    """Return a product with the vector times its factor, times that of products."""
-    product = linear(jax.tree.map(lambda x: x * factors.vector, vector))
-    return jax.tree.map(lambda x: x * factors.product, product)

@@ -7,6 +7,7 @@ of two, which changes no other bit; and an operator whose products are far from 
 one as a whole.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -68,6 +69,12 @@ class Factors(NamedTuple):
     loss: jax.Array  # and with it the backward pass
     vector: jax.Array  # and with it the forward pass
     product: jax.Array
+
+
+def scaled(linear: Callable[[Any], Any], factors: Factors, vector: Any) -> Any:
+    """Return what a map makes of the vector times its factor, times that of products."""
+    product = linear(jax.tree.map(lambda x: x * factors.vector, vector))
+    return jax.tree.map(lambda x: x * factors.product, product)
 
 
 class OperatorScale:

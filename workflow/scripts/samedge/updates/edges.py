@@ -89,6 +89,25 @@ def unnormalized_sam_edge(eta: Numbers, rho: Numbers) -> Numbers:
     return 4.0 / (eta * (1.0 + (1.0 + 8.0 * rho / eta) ** 0.5))
 
 
+def displaced_edge(limit: Numbers, slope: Numbers) -> Numbers:
+    r"""Return the edge of a rule that takes its gradient at a displacement.
+
+    It is the positive root of :math:`\lambda(1 + r\lambda) = s`, as
+    :math:`2s/(1+\sqrt{1+4rs})`, which equals s at ``r = 0``. SAM's, with :math:`s = 2/\eta` and
+    :math:`r = \rho/\lVert g\rVert`, is :func:`sam_edge`.
+
+    Parameters
+    ----------
+    limit
+        s > 0, the curvature at which the rule turns unstable without the displacement.
+    slope
+        r >= 0, where the displacement is r times the gradient.
+    """
+    _require_above_zero(limit=limit)
+    _require("slope", slope, lambda numbers: ~(numbers < 0), "of at least 0")
+    return 2.0 * limit / (1.0 + (1.0 + 4.0 * slope * limit) ** 0.5)
+
+
 def edge_ratio(alpha: Numbers) -> Numbers:
     r"""Return SAM edge over GD edge, :math:`\frac{\alpha}{2}(\sqrt{1+4/\alpha}-1)` (Figure 1).
 

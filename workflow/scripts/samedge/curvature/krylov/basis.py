@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from samedge.curvature.krylov import rows
-from samedge.curvature.krylov.hessian import Hessian, flat_shape, product
+from samedge.curvature.krylov.hessian import Scalable, flat_shape, product
 from samedge.curvature.krylov.pace import Patience
 from samedge.curvature.scaling import OperatorScale
 
@@ -54,7 +54,7 @@ class Basis:
 
     def __init__(
         self,
-        hessian: Hessian,
+        hessian: Scalable,
         params: Any,
         capacity: int,
         max_products: int,

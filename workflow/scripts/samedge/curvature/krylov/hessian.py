@@ -1,7 +1,8 @@
 """The Hessian of a loss as the eigensolver takes it: a compiled map of flat vectors."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,18 @@ from samedge.curvature.scaling import Factors
 def flat_shape(params: Any) -> jax.ShapeDtypeStruct:
     """Return the shape and type of the parameters as one flat vector, without making it."""
     return jax.eval_shape(lambda: ravel_pytree(params)[0])
+
+
+class Scalable(Protocol):
+    """What the solver multiplies by: a symmetric operator, at any scale."""
+
+    def times(self, factors: Factors | None) -> Any:
+        """Return the operator as a map of pytrees, times the factors; None is 1."""
+        ...
+
+    def is_held(self, norm: float, share: float, factors: Factors | None) -> bool:
+        """Tell whether an operator of this norm is known to that share of it in its type."""
+        ...
 
 
 class Hessian:
@@ -90,12 +103,40 @@ def compiled_map(
     return hessian_map(loss, params, data, microbatch, factors)
 
 
-@jax.jit
+class OnHost:
+    """A map of NumPy vectors ``(n,)``, which JAX knows nothing of."""
+
+    def __init__(self, function: Callable[[np.ndarray], Any]) -> None:
+        self.function = function
+
+    def __call__(self, vector: jax.Array) -> jax.Array:
+        """Return its product, in the type of the vector.
+
+        Raises
+        ------
+        ValueError
+            If that has another shape.
+        """
+        made = np.asarray(self.function(np.array(vector)))
+        if made.shape != vector.shape:
+            raise ValueError(
+                f"the operator's product is of shape {made.shape}, and its vectors {vector.shape}"
+            )
+        return jnp.asarray(made.astype(vector.dtype))
+
+
 def product(hessian: Any, params: Any, vector: jax.Array) -> jax.Array:
     """Return what a map of pytrees like ``params`` makes of a flat vector ``(n,)``.
 
     Nothing is multiplied where the vector is zero.
     """
+    if isinstance(hessian, OnHost):
+        return hessian(vector) if np.any(vector) else jnp.zeros_like(vector)
+    return _product(hessian, params, vector)
+
+
+@jax.jit
+def _product(hessian: Any, params: Any, vector: jax.Array) -> jax.Array:
     _, unravel = ravel_pytree(params)
     return jax.lax.cond(
         vector[jnp.argmax(jnp.abs(vector))] != 0,

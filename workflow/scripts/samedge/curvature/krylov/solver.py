@@ -29,7 +29,7 @@ import numpy as np
 
 from samedge.curvature.krylov import certificate, rows
 from samedge.curvature.krylov.basis import Basis
-from samedge.curvature.krylov.hessian import Hessian
+from samedge.curvature.krylov.hessian import Scalable
 from samedge.curvature.krylov.pace import Pace
 from samedge.curvature.limits import kept_vectors
 
@@ -57,7 +57,7 @@ class Solver:
 
     def __init__(
         self,
-        hessian: Hessian,
+        hessian: Scalable,
         params: Any,
         k: int,
         tolerance: float,

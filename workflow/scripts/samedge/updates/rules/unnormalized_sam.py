@@ -1,17 +1,10 @@
 """SAM whose perturbation is ``rho`` times the gradient (Andriushchenko & Flammarion 2022)."""
 
-from typing import Any
-
-import jax
 import optax
 
 from samedge.updates import edges
+from samedge.updates.displacement import unnormalized
 from samedge.updates.rule import RULES, UpdateRule
-
-
-def _unnormalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
-    del epsilon  # nothing is divided by
-    return optax.tree.scale(rho, gradient)
 
 
 def _unnormalized_edge(gradient_norm: float, eta: float, rho: float) -> float:
@@ -22,8 +15,4 @@ def _unnormalized_edge(gradient_norm: float, eta: float, rho: float) -> float:
 @RULES.register("unnormalized_sam")
 def unnormalized_sam() -> UpdateRule:
     """Return SAM with the perturbation ``rho * gradient`` (Andriushchenko & Flammarion 2022)."""
-    return UpdateRule(
-        perturb=_unnormalized,
-        optimizer=optax.sgd,
-        edge=_unnormalized_edge,
-    )
+    return UpdateRule(perturb=unnormalized, optimizer=optax.sgd, edge=_unnormalized_edge)
