@@ -12,7 +12,7 @@ from samedge.tasks import layers
 from samedge.tasks.inputs import Minibatches, image_arrays
 from samedge.tasks.leaves import restore
 from samedge.tasks.loss import LOSSES
-from samedge.tasks.model import MODELS, Noise
+from samedge.tasks.model import MODELS, Model, Noise
 from samedge.tasks.problems import build_problem, measured_batch
 from samedge.training import loop
 from samedge.training.loop import Member, train_together
@@ -28,6 +28,30 @@ VIT = {"patch": 4, "layers": 1, "heads": 2, "model_size": 8, "widening_factor": 
 STEPS = 6
 
 
+def dropped(outputs, *, dropout):
+    """Return a network of one hidden layer with dropout, which compiles quickly."""
+
+    def init(key, inputs):
+        first, second = jax.random.split(key)
+        return {
+            "first": 0.1 * jax.random.normal(first, (inputs[0].size, 8), jnp.float32),
+            "second": jax.random.normal(second, (8, outputs), jnp.float32),
+        }
+
+    def apply(params, inputs, keys=None):
+        hidden = jnp.tanh(inputs.reshape((inputs.shape[0], -1)) @ params["first"])
+        if keys is not None:
+            hidden = jax.vmap(layers.dropout, (0, 0, None))(hidden, keys, dropout)
+        return hidden @ params["second"]
+
+    return Model(init, apply, noisy=dropout > 0)
+
+
+@pytest.fixture(autouse=True)
+def own_model(monkeypatch):
+    monkeypatch.setitem(MODELS._entries, "dropped", dropped)
+
+
 @pytest.fixture(scope="module")
 def data():
     random = np.random.default_rng(0)
@@ -39,11 +63,12 @@ def data():
     return TaskData(arrays, attributes, checksum(arrays, attributes))
 
 
-def settings_of(rate=0.3, **changes):
+def settings_of(rate=0.3, model="dropped", **changes):
+    own = VIT if model == "vit" else {}
     return run_settings(
         **{
             "dataset": {"name": "mnist", "train_examples": 12, "test_examples": 10},
-            "model": {"name": "vit", "settings": VIT | {"dropout": rate}},
+            "model": {"name": model, "settings": own | {"dropout": rate}},
             "budget": {"steps": STEPS, "hours": None},
             "checks": {"spacing": "even", "count": 3, "minutes": None},
             "audit": {"at": [0.5, 1.0]},
@@ -125,7 +150,7 @@ def test_a_run_does_not_depend_on_how_its_steps_are_cut_or_what_trains_beside_it
 def test_microbatches_change_nothing_but_rounding(data):
     found = []
     for microbatch in (None, 4):
-        settings = settings_of(microbatch=microbatch)
+        settings = settings_of(model="vit", microbatch=microbatch)
         problem = build_problem(settings, data)
         params = jax.jit(problem.init)(jax.random.key(0))
         spec = StepSpec.of(settings, problem.loss)
@@ -136,7 +161,7 @@ def test_microbatches_change_nothing_but_rounding(data):
 
 
 def test_an_audit_in_float64_has_the_masks_of_the_run(data):
-    settings = settings_of()
+    settings = settings_of(model="vit")
     losses = []
     for dtype in (np.float32, np.float64):
         with jax.enable_x64(dtype is np.float64):
@@ -150,7 +175,7 @@ def test_an_audit_in_float64_has_the_masks_of_the_run(data):
 
 
 def test_the_test_metric_has_no_noise(data):
-    noisy, plain = settings_of(rate=0.9), settings_of(rate=0.0)
+    noisy, plain = (settings_of(rate, model="vit") for rate in (0.9, 0.0))
     problem = build_problem(noisy, data)
     assert problem.noisy
     assert not build_problem(plain, data).noisy

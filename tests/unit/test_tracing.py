@@ -140,12 +140,12 @@ def test_what_has_not_changed_is_not_compiled_again():
         return number * energy(point, jax.nn.relu(drawn + 1) * array * curvature)
 
     largest(loss)
-    programs = hessian.compiled_map._cache_size(), hessian.product._cache_size()
+    programs = hessian.compiled_map._cache_size(), hessian._product._cache_size()
     for _ in range(2):
         largest(loss)
     set_global("array", jnp.ones(5, jnp.float32))  # another object with the same values
     largest(loss)
-    assert (hessian.compiled_map._cache_size(), hessian.product._cache_size()) == programs
+    assert (hessian.compiled_map._cache_size(), hessian._product._cache_size()) == programs
     set_global("number", 3.0)
     largest(loss)
     set_global("number", 1.0)  # back to a program that is there

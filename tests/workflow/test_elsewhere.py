@@ -1,4 +1,7 @@
-"""The workflow from another folder, as a module of another workflow, and after a move."""
+"""The workflow as a module of another workflow, and after a move.
+
+From another folder it runs in test_plugins.py.
+"""
 
 import os
 import shutil
@@ -41,36 +44,10 @@ def overlays(unrun: Checkout, tmp_path):
     return [unrun.root / TINY, tmp_path / "small.yaml"]
 
 
-def snakemake(folder, *arguments):
-    """Run Snakemake in a folder."""
-    done = Checkout(folder).bare_snakemake("--cores", "all", *arguments)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-def folder_with_programs(finished: Checkout, root, results):
-    """Make a folder in which the small experiment is to run, with the programs it will need."""
-    shutil.copytree(finished.result("cache"), root / "mine" / results / "small" / "cache")
-    return root / "mine"
-
-
-def made(folder):
-    """Tell whether a folder of results has what an experiment leaves."""
-    return all((folder / "results/small" / name).is_file() for name in MADE)
-
-
-def test_from_another_folder(unrun: Checkout, finished: Checkout, overlays, tmp_path):
-    folder = folder_with_programs(finished, tmp_path, "results")
-    options = ("--resources", "gpu=1", "--configfile", *overlays)
-    snakefile = ("--snakefile", unrun.root / "Snakefile")
-    snakemake(tmp_path, *snakefile, "--directory", folder, *options)
-    assert made(folder)
-    assert not (unrun.root / "results").exists()
-    assert "Nothing to be done" in snakemake(folder, *snakefile, *options)
-
-
 def test_as_a_module_with_a_prefix(unrun: Checkout, finished: Checkout, overlays, tmp_path):
-    folder = folder_with_programs(finished, tmp_path, "edges/results")
+    folder = tmp_path / "mine"
+    # With the programs that it will need.
+    shutil.copytree(finished.result("cache"), folder / "edges/results/small/cache")
     config = {}
     for path in overlays:
         update_config(config, yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -82,9 +59,10 @@ def test_as_a_module_with_a_prefix(unrun: Checkout, finished: Checkout, overlays
         ),
         encoding="utf-8",
     )
-    snakemake(folder, "--resources", "gpu=1")
+    done = Checkout(folder).bare_snakemake("--cores", "all", "--resources", "gpu=1")
+    assert done.returncode == 0, done.stdout
     assert (folder / "mine.txt").read_text() == "1\n2\n"
-    assert made(folder / "edges")
+    assert all((folder / "edges/results/small" / name).is_file() for name in MADE)
     assert not (folder / "results").exists()
 
 

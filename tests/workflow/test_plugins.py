@@ -33,10 +33,14 @@ def folder(tmp_path_factory) -> Path:
 
 
 def snakemake(unrun: Checkout, folder: Path, *arguments: object) -> str:
-    """Run Snakemake in the folder, with the checkout's workflow, and return its output."""
+    """Run the checkout's workflow on the folder's configuration, and return the output.
+
+    It runs in the folder, unless the arguments name the folder as ``--directory``.
+    """
     files = ("--configfile", unrun.root / TINY, folder / "mine.yaml")
     snakefile = ("--snakefile", unrun.root / "Snakefile")
-    done = Checkout(folder).bare_snakemake(
+    here = folder.parent if "--directory" in arguments else folder
+    done = Checkout(here).bare_snakemake(
         "--nocolor", *snakefile, *arguments, *files, SOURCE_DATE_EPOCH="86400"
     )
     assert done.returncode == 0, done.stdout
@@ -47,7 +51,8 @@ def snakemake(unrun: Checkout, folder: Path, *arguments: object) -> str:
 def made(unrun: Checkout, folder: Path) -> Path:
     """Run the experiment, archive included, and return the folder of its results."""
     targets = ("all", "archive", "--cores", "all", "--resources", "gpu=1")
-    snakemake(unrun, folder, *targets)
+    snakemake(unrun, folder, *targets, "--directory", folder)
+    assert not (unrun.root / "results").exists()
     return folder / "results/mine"
 
 
@@ -105,8 +110,19 @@ def test_nothing_is_left_to_do_and_another_plugin_trains_its_own_runs(unrun, fol
             {"tasks": MINE["tasks"] | {"numbers": TASK | {"model": {"name": "liner"}}}},
             "tasks.numbers.model: missing settings",
         ),
+        (
+            {"tasks": MINE["tasks"] | {"numbers": TASK | {"loss": {"name": "squared_eror"}}}},
+            "tasks.numbers.loss.name: unknown name 'squared_eror'; did you mean 'squared_error'?",
+        ),
+        (
+            {
+                "tasks": MINE["tasks"]
+                | {"numbers": TASK | {"model": {"name": "liner", "settings": {"scale": 1}}}}
+            },
+            "tasks.numbers.model.name: unknown name 'liner'; did you mean 'linear'?",
+        ),
     ],
-    ids=["missing", "not named", "settings"],
+    ids=["missing", "not named", "settings", "loss", "misspelt"],
 )
 def test_what_is_wrong_is_said_before_any_job(unrun, folder, tmp_path, changes, complaint):
     (tmp_path / "mine.py").write_text((folder / "mine.py").read_text())

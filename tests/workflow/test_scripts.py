@@ -143,7 +143,8 @@ def components(record, root):
     else:
         run = arguments.get("--run", arguments["--output"])
         settings = json.loads(files.read_run(root / run).attrs["settings"])
-    return {kind: settings[kind]["name"] for kind in ("model", "loss", "update")}
+    named = {sort: settings[sort]["name"] for sort in ("model", "loss", "update")}
+    return {"kind": settings["kind"], **named}
 
 
 def test_a_script_imports_no_more_than_its_rule_lists(ran, finished: Checkout):
