@@ -209,7 +209,7 @@ def test_the_facts_of_a_task_come_from_its_settings(cube, text, tmp_path):
     assert facts["Model"].endswith("1,000 parameters")
     assert (facts["Batch"], facts["Budget"]) == ("minibatches of 128", "1.5 hours")
     assert task["stand_in"] == ""
-    assert task["gd"] == "SGD"
+    assert task["algorithms"] == ["SGD", "SAM"]
     assert ["curvature.tolerance", "0.001"] in task["settings"]
     assert list(task["tests"]) == ["test_loss"]
 

@@ -6,6 +6,7 @@ import matplotlib.colors
 import numpy as np
 import pytest
 import seaborn
+import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import plot_figure
@@ -451,3 +452,26 @@ def test_what_figures_and_the_workflow_import_stays_light(modules, without):
         [sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_a_rule_with_a_curvature_of_its_own_is_drawn_beside_its_edge(cube):
+    settings = cube.attrs["settings"].replace('"name": "sam"', '"name": "adam"')
+    mine = cube.assign_attrs(settings=settings)
+    mine["effective_curvature"] = 0.9 * cube["sam_edge"]
+    figure = paper.draw_kind("eigenvalues", mine, MNIST_RHO)
+    assert "adam" in figure._suptitle.get_text() and "SAM" not in figure._suptitle.get_text()
+    for number, ax in enumerate(panels_of(figure)):
+        drawn = {line.get_gid(): line for line in ax.lines}
+        curvature = mine["effective_curvature"].isel(eta=number, rho=1, seed=0)
+        np.testing.assert_array_equal(drawn["effective"].get_ydata(), curvature)
+        assert drawn["sam_edge"].get_label() == "edge" and "gd_edge" not in drawn
+
+
+def test_with_a_schedule_two_over_eta_is_that_of_each_check(cube):
+    mine = cube.copy()
+    shares = np.linspace(1, 0.5, cube.sizes["check"])
+    mine["learning_rate"] = cube["learning_rate"] * xr.DataArray(shares, dims="check")
+    for ax in panels_of(paper.draw_kind("eigenvalues", mine, "0")):
+        [line] = [line for line in ax.lines if line.get_gid() == "gd_edge"]
+        drawn = np.asarray(line.get_ydata())
+        np.testing.assert_allclose(drawn[-1], 2 * drawn[0])

@@ -108,3 +108,19 @@ def test_every_further_run_at_once_adds_the_same():
 def test_runs_at_once_whose_size_cannot_be_told_ask_for_as_many_times_as_much():
     own = dataclasses.replace(first_run("mnist"), model=ModelSettings("own", {}))
     assert memory.together_mb(own, 3) == 3 * memory.UNKNOWN_MB
+
+
+def test_a_rule_takes_what_it_keeps_and_what_its_own_curvature_needs():
+    run = first_run("mnist", "paper.yaml")
+
+    def asked(name):
+        return memory.training_mb(
+            dataclasses.replace(run, update=dataclasses.replace(run.update, name=name))
+        )
+
+    parameters = sizes.mlp((28, 28, 1), 10, depth=4, width=1000).parameters
+    one = parameters * 4 / memory.MB
+    assert asked("unnormalized_sam") == asked("sam")
+    assert asked("momentum") - asked("sam") == pytest.approx(one, abs=1)
+    assert asked("adam") - asked("sam") > 6 * one
+    assert asked("one_of_a_plugin") == asked("adam")

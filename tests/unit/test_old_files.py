@@ -38,7 +38,10 @@ TASKS = ("mnist", "cifar10", "tiny_shakespeare")
 RUN = "mnist/eta0.3_rho0.1_seed0.nc"
 #: The attributes and the variables that later versions brought.
 BROUGHT = ("schema_version", "jax_settings", "plugins")
-BOUNDS = ("largest_eigenvalue_bound", "smallest_eigenvalue_bound")
+LATER = (
+    *("largest_eigenvalue_bound", "smallest_eigenvalue_bound"),
+    *("learning_rate", "effective_curvature", "edge_ratio"),
+)
 FUTURE = schema.VERSION + 1
 
 
@@ -70,9 +73,9 @@ def opened(path):
 
 def without(dataset):
     """Return a dataset without what later versions brought, which has to be "not there"."""
-    assert all(np.isnan(dataset[name]).all() for name in BOUNDS)
+    assert all(np.isnan(dataset[name]).all() for name in LATER)
     attributes = {name: value for name, value in dataset.attrs.items() if name not in BROUGHT}
-    return dataset.drop_vars(BOUNDS).drop_attrs(deep=False).assign_attrs(attributes)
+    return dataset.drop_vars(LATER).drop_attrs(deep=False).assign_attrs(attributes)
 
 
 def outputs(folder, name):

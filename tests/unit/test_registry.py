@@ -69,6 +69,7 @@ def test_source_and_registry_agree_on_every_name():
         "model": "tasks.model",
         "loss": "tasks.loss",
         "update": "updates.rule",
+        "schedule": "updates.schedule",
     }
     assert modules.keys() == PLACES.keys()
     registries = [(modules[sort], place.registry) for sort, place in PLACES.items()]

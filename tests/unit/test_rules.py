@@ -14,7 +14,7 @@ from samedge.updates.rule import RULES
 STEPS = 4000
 MARGIN = 0.01
 SLOPE = 1e3  # of the loss along a direction without curvature, which holds the gradient's norm
-SMALL = 1e-12
+SMALL = 1e-60  # Adam grows a little before its bias is corrected
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,7 +25,7 @@ def float64():
 
 def loss(point, curvature):
     """A quadratic in x beside a plane in y, whose slope is all but the whole gradient."""
-    return 0.5 * curvature * point[0] ** 2 + SLOPE * point[1]
+    return 0.5 * curvature * jnp.sum(point["x"] ** 2) + SLOPE * jnp.sum(point["y"])
 
 
 def amplitude_after(rule, curvature, eta, rho):
@@ -33,7 +33,7 @@ def amplitude_after(rule, curvature, eta, rho):
 
     It is infinite where steps ended before.
     """
-    point = jnp.array([SMALL, 0.0])
+    point = {"x": jnp.full((1, 1), SMALL), "y": jnp.zeros(1)}
     after, _, _, finite = take_steps(
         StepSpec(loss, rule, microbatch=None, epsilon=0.0),
         point,
@@ -44,7 +44,7 @@ def amplitude_after(rule, curvature, eta, rho):
         None,
         jnp.int32(STEPS),
     )
-    return abs(float(after[0])) / SMALL if finite else np.inf
+    return abs(after["x"].item()) / SMALL if finite else np.inf
 
 
 CASES = {
@@ -58,6 +58,13 @@ CASES = {
         "nesterov": True,
         "displacement": "unnormalized",
     },
+    # Epsilon is the whole preconditioner, and the weight that is added all of ASAM's scale: 1.
+    "rmsprop": {"eps": 1.0},
+    "rmsprop, unnormalized": {"eps": 1.0, "displacement": "unnormalized"},
+    # A second moment of many steps would remember that.
+    "adam": {"b2": 0.0, "eps": 1.0},
+    "adam, decay": {"b1": 0.5, "b2": 0.0, "eps": 1.0, "weight_decay": 0.5},
+    "asam": {"adaptive": 1.0},
 }
 # One object each, so that its steps are compiled once.
 MADE = {case: RULES[case.split(",")[0]](**given) for case, given in CASES.items()}
@@ -72,8 +79,14 @@ MADE = {case: RULES[case.split(",")[0]](**given) for case, given in CASES.items(
 def test_a_rule_is_stable_below_its_edge_and_not_above(case, eta, rho):
     rule = MADE[case]
     edge = rule.edge(SLOPE, eta, rho)
-    assert amplitude_after(rule, (1 - MARGIN) * edge, eta, rho) < 0.5
-    assert amplitude_after(rule, (1 + MARGIN) * edge, eta, rho) > 2
+    for side, stable in ((1 - MARGIN, True), (1 + MARGIN, False)):
+        curvature = side * edge
+        if rule.effective is not None:
+            # The edge is of the curvature with the displacement in it.
+            slope = rho if "unnormalized" in case else rho / SLOPE
+            curvature = edges.displaced_edge(curvature, slope)
+        amplitude = amplitude_after(rule, curvature, eta, rho)
+        assert amplitude < 0.5 if stable else amplitude > 2
 
 
 def test_edges_of_momentum_by_hand():
@@ -104,12 +117,20 @@ def test_displaced_edges_broadcast():
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("name", "options", "complaint"),
     [
-        ({"momentum": 1.0}, "momentum: found 1.0, must be at least 0 and below 1"),
-        ({"momentum": 0.9, "displacement": "asam"}, "found 'asam', must be one of sam, unnorm"),
+        ("momentum", {"momentum": 1.0}, "momentum: found 1.0, must be at least 0 and below 1"),
+        ("momentum", {"momentum": 0.9, "displacement": "x"}, "found 'x', must be one of sam, unno"),
+        ("adam", {"b2": 1.0}, "b2: found 1.0, must be at least 0 and below 1"),
+        ("adam", {"eps": 0.0}, "eps must be above 0 and weight_decay at least 0, found 0.0"),
+        ("rmsprop", {"decay": -1.0}, "decay must be at least 0 and below 1, .* found -1.0"),
+        ("asam", {"adaptive": 0.0}, "adaptive: found 0.0, must be above 0"),
     ],
 )
-def test_settings_that_a_rule_cannot_have_are_named(options, complaint):
+def test_settings_that_a_rule_cannot_have_are_named(name, options, complaint):
     with pytest.raises(ValueError, match=complaint):
-        RULES["momentum"](**options)
+        RULES[name](**options)
+
+
+def test_adams_edge_is_38_over_eta():
+    assert RULES["adam"]().edge(1.0, 0.001, 0.0) == pytest.approx(38000)

@@ -12,6 +12,7 @@ from samedge.config import experiment as configuration
 from samedge.config.settings import (
     BudgetSettings,
     RunSettings,
+    ScheduleSettings,
     TogetherSettings,
     build,
     decimal_string,
@@ -95,7 +96,8 @@ def test_every_setting_of_a_run_is_in_its_json():
     # Keys that came later are written where they say something else than what held before.
     changed = run_settings()
     curvature = dataclasses.replace(changed.curvature, ends=0.02, certify=3)
-    update = dataclasses.replace(changed.update, settings={"momentum": 0.9})
+    schedule = ScheduleSettings("warmup", {"steps": 4})
+    update = dataclasses.replace(changed.update, settings={"momentum": 0.9}, schedule=schedule)
     dataset = dataclasses.replace(changed.dataset, file="mine.npz")
     changed = dataclasses.replace(changed, curvature=curvature, update=update, dataset=dataset)
     written = json.loads(changed.to_json())

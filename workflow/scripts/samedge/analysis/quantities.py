@@ -34,8 +34,27 @@ def late(cube: xr.Dataset, share: float = LATE) -> np.ndarray:
 
 
 def ratio_to_edge(cube: xr.Dataset) -> np.ndarray:
-    """Return |lambda_1| / edge at every check; (eta, rho, seed, check)."""
-    return sharpness(cube) / cube["sam_edge"].values
+    """Return the effective curvature over the edge at every check; (eta, rho, seed, check).
+
+    It is |lambda_1| / edge for gradient descent, SAM and momentum, and in files of before.
+    """
+    effective = np.abs(cube["effective_curvature"].values)
+    curvature = np.where(np.isnan(effective), sharpness(cube), effective)
+    return curvature / cube["sam_edge"].values
+
+
+def meets_another(cube: xr.Dataset) -> np.ndarray:
+    """Return at which checks the edge is one of another curvature than lambda_1."""
+    effective = cube["effective_curvature"]
+    if not cube.sizes["rank"]:
+        return effective.notnull().values
+    return (effective.notnull() & (abs(effective) != abs(cube["eigenvalue"].isel(rank=0)))).values
+
+
+def scheduled(cube: xr.Dataset) -> np.ndarray:
+    """Return for which runs the learning rate is not the same at every check."""
+    rates = cube["learning_rate"].values
+    return np.any(np.isfinite(rates) & (rates != rates[..., :1]), axis=-1)
 
 
 def sharpness(cube: xr.Dataset) -> np.ndarray:
@@ -47,7 +66,7 @@ def largest_over_edge(cube: xr.Dataset) -> np.ndarray:
     """Return lambda_max / edge at every check of a cube or of one of its runs.
 
     At most 1 is what Proposition 3 of the paper asks of positive eigenvalues. NaN where a check
-    measured no end of the spectrum.
+    measured no end of the spectrum, or the edge is one of another curvature.
     """
     return _over_edge(cube, cube["largest_eigenvalue"])
 
@@ -79,7 +98,7 @@ def judged_negative_curvature_ratio(cube: xr.Dataset) -> np.ndarray:
 
 
 def _over_edge(cube: xr.Dataset, largest: xr.DataArray) -> np.ndarray:
-    return (largest / cube["sam_edge"]).values
+    return np.where(meets_another(cube), np.nan, (largest / cube["sam_edge"]).values)
 
 
 def _over_negative_bound(cube: xr.Dataset, smallest: xr.DataArray) -> np.ndarray:

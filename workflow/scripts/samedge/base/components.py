@@ -51,6 +51,7 @@ PLACES: Mapping[str, Place] = {
     "model": Place("model", "tasks/models", "MODELS"),
     "loss": Place("loss", "tasks/losses", "LOSSES"),
     "update": Place("update rule", "updates/rules", "RULES"),
+    "schedule": Place("schedule", "updates/schedules", "SCHEDULES"),
 }
 
 #: Of one function: its settings, and whether each has a default.

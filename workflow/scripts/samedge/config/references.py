@@ -10,7 +10,7 @@ from samedge.config.messages import as_yaml
 from samedge.curvature.limits import least_vectors
 
 #: The parts of a task whose functions take settings.
-WITH_SETTINGS = {"model", "update"}
+WITH_SETTINGS = {"model", "update", "schedule"}
 
 
 def cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
@@ -68,8 +68,13 @@ def _shares_problems(key: str, shares: Sequence[int | float]) -> Iterator[str]:
 
 def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
     for sort, place in PLACES.items():
-        whole = sort == "kind"
-        name, key = (task[sort], sort) if whole else (task[sort]["name"], f"{sort}.name")
+        if sort == "schedule":
+            part, key = task["update"].get("schedule"), "update.schedule"
+            if part is None:
+                continue
+        else:
+            part, key = task[sort], sort
+        name, name_key = (part, key) if sort == "kind" else (part["name"], f"{key}.name")
         known = settings_of(sort)
         if sort == "dataset":
             name, colon, argument = name.partition(":")
@@ -77,12 +82,12 @@ def _name_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
         if name not in known:
             hint = did_you_mean(name, known)
             yield (
-                f"{prefix}.{key}: unknown name '{name}'{hint} (registered in "
+                f"{prefix}.{name_key}: unknown name '{name}'{hint} (registered in "
                 f"{place.files}: {', '.join(known)})"
             )
         elif sort in WITH_SETTINGS:
-            given = task[sort].get("settings", {})
-            yield from _setting_problems(f"{prefix}.{sort}.settings", given, known[name])
+            given = part.get("settings", {})
+            yield from _setting_problems(f"{prefix}.{key}.settings", given, known[name])
 
 
 def _dataset_problems(

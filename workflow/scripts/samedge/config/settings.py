@@ -7,17 +7,16 @@ file name, a coordinate and a number printed in a figure are spelled alike.
 import dataclasses
 import itertools
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from samedge.config.building import as_before, build
+
 # Runs that train at once where neither the configuration nor a CPU says otherwise.
 MOST_TOGETHER = 8
-NEEDED = dataclasses.MISSING
 #: Where data sets come from that have a source of their own.
 OWN_SOURCES = {"tfds": "tfds", "arrays": "file"}
 # The numbers of float32 that are not zero and keep all their digits.
@@ -81,14 +80,23 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
+class ScheduleSettings:
+    """Which learning-rate schedule, and the keyword arguments of its function in the registry."""
+
+    name: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class UpdateSettings:
-    """Which update rule, the epsilon added to the gradient norm that it divides by, and the
-    keyword arguments of its function in the registry, which came later.
+    """Which update rule, the epsilon added to the gradient norm that it divides by, and, which
+    came later, the keyword arguments of its function in the registry, and a schedule of eta.
     """
 
     name: str
     epsilon: float
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    schedule: ScheduleSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -168,12 +176,14 @@ class TrainingSettings:
     @property
     def components(self) -> dict[str, str]:
         """The names of what a run is made of, by sort, see :mod:`samedge.base.components`."""
-        return {
+        named = {
             "kind": self.kind,
             "model": self.model.name,
             "loss": self.loss.name,
             "update": self.update.name,
         }
+        schedule = self.update.schedule
+        return named if schedule is None else named | {"schedule": schedule.name}
 
 
 @dataclass(frozen=True)
@@ -211,7 +221,7 @@ class RunSettings(TrainingSettings):
         What came later is left out where it says what was in effect before, so that the text is
         that of files from before too.
         """
-        return json.dumps(_as_before(self), sort_keys=True)
+        return json.dumps(as_before(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "RunSettings":
@@ -297,54 +307,3 @@ class Experiment:
         settings = self.tasks[task]
         grid = itertools.product(settings.eta, settings.rho, self.seeds)
         return [self.run(task, eta, rho, seed) for eta, rho, seed in grid]
-
-
-def build(cls: type, values: Mapping[str, Any]) -> Any:
-    """Build a settings class, and those nested in it, from plain mappings.
-
-    Raises
-    ------
-    ValueError
-        For something that is no mapping, or keys that are not known, or missing and without a
-        default. The values themselves are not checked:
-        :func:`samedge.config.experiment.validate` does that.
-    """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{cls.__name__} needs keys and values, found {values!r}")
-    hints = typing.get_type_hints(cls)
-    optional = {field.name for field in dataclasses.fields(cls) if _default(field) is not NEEDED}
-    for fault, names in (
-        ("lacks", hints.keys() - values - optional),
-        ("does not know", values.keys() - hints),
-    ):
-        if names:
-            raise ValueError(f"{cls.__name__} {fault} {', '.join(sorted(names))}")
-    return cls(**{name: _convert(hints[name], value) for name, value in values.items()})
-
-
-def _default(field: dataclasses.Field) -> Any:
-    """Return what a field is where it is not given, :data:`NEEDED` if it must be."""
-    if field.default_factory is not NEEDED:
-        return field.default_factory()
-    return field.default
-
-
-def _as_before(settings: Any) -> dict[str, Any]:
-    """Return settings as nested dictionaries without what is equal to its default."""
-    return {
-        field.name: _as_before(value) if dataclasses.is_dataclass(value) else value
-        for field in dataclasses.fields(settings)
-        for value in [getattr(settings, field.name)]
-        if _default(field) is NEEDED or value != _default(field)
-    }
-
-
-def _convert(hint: Any, value: Any) -> Any:
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return build(hint, value)
-    if typing.get_origin(hint) is tuple:
-        return tuple(_convert(typing.get_args(hint)[0], item) for item in value)
-    if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    # YAML writes a whole number without a point where a float is meant; one spelling in the record.
-    return float(value) if hint is float and value is not None else value

@@ -42,6 +42,8 @@ class Operator:
     on_host
         Whether the function takes and returns NumPy arrays ``(n,)``, whatever computes them;
         ``like`` is then n, or a flat array.
+    symmetric
+        Whether it is certain that it is linear and symmetric, so that it need not be tried.
 
     Raises
     ------
@@ -50,7 +52,12 @@ class Operator:
     """
 
     def __init__(
-        self, function: Callable[..., Any], like: Any, *given: Any, on_host: bool = False
+        self,
+        function: Callable[..., Any],
+        like: Any,
+        *given: Any,
+        on_host: bool = False,
+        symmetric: bool = False,
     ) -> None:
         if not callable(function):
             raise TypeError(
@@ -61,7 +68,7 @@ class Operator:
             like = jnp.zeros(like, jnp.float32)
         arguments.require_parameters("like", like)
         self.like = like
-        self._tried = False
+        self._tried = symmetric
         if on_host:
             if np.ndim(like) != 1:
                 raise TypeError("an operator on the host acts on flat vectors; give like as n")

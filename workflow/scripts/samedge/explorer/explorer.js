@@ -9,7 +9,7 @@ let range = null, hoveredCheck = null, linked = false;
 
 const task = () => DATA.tasks[chosen.task];
 const run = () => task().runs[chosen.eta][chosen.rho][chosen.seed];
-const algorithm = () => (Number(task().rho[chosen.rho]) === 0 ? task().gd : "SAM");
+const algorithm = () => task().algorithms[Number(task().rho[chosen.rho]) === 0 ? 0 : 1];
 
 /** Choose the run of a task to begin with: SAM, completed, of the first seed, nearest its edge. */
 function chooseBest() {
@@ -183,15 +183,21 @@ function showCheck(number) {
     return [lambda(rank), text];
   });
   const first = checks.eigenvalue[0]?.[number] ?? null;
-  const ratio = first === null || edge === null ? null : Math.abs(first) / edge;
+  const own = first === null || edge === null ? null : Math.abs(first) / edge;
+  // Files of before have no ratio.
+  const ratio = checks.edge_ratio[number] ?? own;
+  const other = run().meets_another;
+  const rate = checks.learning_rate[number];
+  const gd = run().scheduled && rate ? 2 / rate : task().gd_edge[chosen.eta];
   fillPairs(
     "readout",
     [
       ["training time", `${at("training_time")} s`],
       ...ranks,
-      ["SAM edge", printed(edge, 4)],
-      ["2/η", printed(task().gd_edge[chosen.eta], 4)],
-      ["|λ₁| / edge", printed(ratio, 4)],
+      ...(other ? [["effective curvature", at("effective_curvature")]] : []),
+      [task().edge, printed(edge, 4)],
+      ["2/η", printed(gd, 4)],
+      [other ? "effective curvature / edge" : "|λ₁| / edge", printed(ratio, 4)],
       ["−λ_min ρ/‖g‖", interval("negative_curvature_ratio")],
       ["training loss", at("training_loss")],
       ["gradient alignment", at("gradient_alignment")],

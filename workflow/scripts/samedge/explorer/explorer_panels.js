@@ -102,10 +102,13 @@ function tracesOf(panel, run, task, eta, x, styles) {
     return trace;
   });
   // Where both edges are one line, the dashes of one fill the gaps of the other.
-  const gd = line("2/η", x, x.map(() => task.gd_edge[eta]), styles.gd_edge);
-  const sam = line("SAM edge", x, checks.sam_edge, styles.sam_edge);
+  const each = checks.learning_rate.map((rate) => (rate ? 2 / rate : null));
+  const constant = x.map(() => task.gd_edge[eta]);
+  const gd = line("2/η", x, run.scheduled ? each : constant, styles.gd_edge);
+  const sam = line(task.edge, x, checks.sam_edge, styles.sam_edge);
   sam.line.width = 2.2;
-  return [...ranks, sam, gd];
+  if (!run.meets_another) return [...ranks, sam, gd];
+  return [...ranks, line("effective curvature", x, checks.effective_curvature, styles.effective), sam, gd];
 }
 
 /** Return the y axis of the bounds, from 0 to what has settled, and the highest that it cuts off. */
@@ -123,7 +126,9 @@ function boundsAxis(run, seen, transient) {
  * null where nothing is to be seen. Linear axes are scaled on the edges and what has settled.
  */
 function eigenvalueSpan(run, gdEdge, view, seen, transient) {
-  const { step, eigenvalue, sam_edge: edge } = run.checks;
+  const { step, sam_edge: edge } = run.checks;
+  const other = run.meets_another ? [run.checks.effective_curvature] : [];
+  const eigenvalue = [...run.checks.eigenvalue, ...other];
   const late = seen.filter((check) => step[check] >= transient * step[step.length - 1]);
   const of = (values, checks) =>
     checks.map((check) => magnitude(values[check])).filter((value) => value > 0);

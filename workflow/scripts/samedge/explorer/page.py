@@ -18,7 +18,7 @@ import numpy as np
 import plotly.offline
 import xarray as xr
 
-from samedge.analysis.quantities import BOUNDED, LATE, median_over_seeds
+from samedge.analysis.quantities import BOUNDED, LATE, median_over_seeds, meets_another, scheduled
 from samedge.analysis.statistics import STATISTICS
 from samedge.base.errors import UserError
 from samedge.config.paper_figures import described
@@ -56,7 +56,10 @@ CHECK_COLUMNS = (
     "training_loss",
     "gradient_norm",
     "sam_gradient_norm",
+    "learning_rate",
     "sam_edge",
+    "effective_curvature",
+    "edge_ratio",
     "largest_eigenvalue",
     "smallest_eigenvalue",
     "largest_eigenvalue_bound",
@@ -74,6 +77,7 @@ DASHES = {
     "-": "solid",
     panels.SAM_EDGE["linestyle"]: "6px,6px",
     panels.GD_EDGE["linestyle"]: "0px,6px,6px,0px",  # begins with a gap: the other's dashes
+    panels.EFFECTIVE["linestyle"]: "9px,2px,2px,2px",
     panels.SECOND["linestyle"]: "9px,3px",
 }
 MARKERS = {"o": "circle", "s": "square", "^": "triangle-up"}
@@ -147,13 +151,16 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
         for name in ("status", "end_step", *CHECK_COLUMNS, *RANK_COLUMNS, *schema.TEST_METRICS)
         if name in cube
     } | {name: compute(cube) for name, compute in COMPUTED.items()}
+    arrays["scheduled"] = np.asarray(scheduled(cube))
+    arrays["meets_another"] = np.any(meets_another(cube), axis=-1)
     return {
         "name": settings["task"],
         "eta": [str(label) for label in cube["eta_label"].values],
         "rho": [str(label) for label in cube["rho_label"].values],
         "seed": [int(seed) for seed in cube["seed"].values],
         "gd_edge": rounded(cube["gd_edge"].values),
-        "gd": "GD" if settings["batch_size"] is None else "SGD",
+        "algorithms": describe.algorithms(cube),
+        "edge": describe.edge(cube),
         "time": {"factor": time.factor, "label": time.label},
         "tests": {
             metric: VARIABLES[metric].long_name for metric in schema.TEST_METRICS if metric in cube
@@ -217,6 +224,8 @@ def _run(
         "status": names[int(arrays["status"][index])],
         "end_step": rounded(arrays["end_step"][index]),
         "measured": count,
+        "scheduled": bool(arrays["scheduled"][index]),
+        "meets_another": bool(arrays["meets_another"][index]),
         "tests": {
             metric: rounded(arrays[metric][index])
             for metric in schema.TEST_METRICS
@@ -238,6 +247,7 @@ def _definitions(tasks: Iterable[Mapping]) -> list[list[str]]:
         ["λ₁, λ₂, …", "eigenvalue"],
         ["SAM edge", "sam_edge"],
         ["2/η", "gd_edge"],
+        ["effective curvature", "effective_curvature"],
         ["training loss", "training_loss"],
         ["alignment of the gradient", "gradient_alignment"],
         ["alignment of the SAM gradient", "sam_gradient_alignment"],
@@ -248,7 +258,7 @@ def _definitions(tasks: Iterable[Mapping]) -> list[list[str]]:
     entries += [[metric.replace("_", " "), metric] for metric in metrics]
     found = [[words, _meaning(VARIABLES[name])] for words, name in entries]
     found += [
-        ["edge", "the SAM edge, which is 2/η at ρ = 0"],
+        ["edge", "that of the update rule: the SAM edge, which is 2/η at ρ = 0, or its own"],
         ["λ_max, λ_min", "algebraically largest and smallest Hessian eigenvalue"],
         [
             "band of λ_max, λ_min",
@@ -300,6 +310,7 @@ def _styles() -> dict:
         "ranks": [_style(rank) for rank in ranks],
         "sam_edge": _style(panels.SAM_EDGE),
         "gd_edge": _style(panels.GD_EDGE),
+        "effective": _style(panels.EFFECTIVE),
         "training_loss": _style(panels.FIRST),
         **{name: _style(style) for name, _, style in (*panels.ALIGNMENTS, *panels.BOUNDS)},
     }

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from samedge.analysis.quantities import meets_another
 from samedge.base.errors import UserError
 from samedge.curvature.krylov.quadrature import default_width, smoothed
 from samedge.figures import panels, paper
@@ -95,7 +96,7 @@ def densities(cube: xr.Dataset, run: xr.Dataset) -> Iterator[Density]:
             nodes=run["density_node"].values[place],
             weights=run["density_weight"].values[place],
             size=float(run["density_size"][place]),
-            edge=float(run["sam_edge"][check]),
+            edge=np.nan if meets_another(run)[check] else float(run["sam_edge"][check]),
             eigenvalues=run["eigenvalue"].values[check],
         )
 
@@ -151,6 +152,8 @@ def _edges(ax: Axes, cube: xr.Dataset, runs: list[paper.Run], high: float) -> No
         farther.append(rf"$2/\eta$ = {gd_edge:.4g} $\rightarrow$")
     for run in (run for run in runs if float(run.rho) != 0):
         for density in densities(cube, run.data):
+            if np.isnan(density.edge):  # of another curvature than the spectrum's
+                continue
             if density.edge <= high:
                 style = panels.SAM_EDGE | {"color": density.style[0]}
                 ax.axvline(density.edge, **style, alpha=run.alpha, gid=f"sam_edge {density.place}")

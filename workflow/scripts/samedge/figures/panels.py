@@ -20,6 +20,7 @@ from samedge.records import schema
 # Of seaborn's palette "colorblind". Importing seaborn, which imports SciPy, would be a third of the
 # time of a figure's job.
 BLUE, GREEN, VERMILION, SKY = "#0173b2", "#029e73", "#d55e00", "#56b4e9"
+PURPLE = "#cc78bc"
 RANK_STYLES = ((BLUE, "-", "o"), (GREEN, "-", "s"), (SKY, "-", "^"))
 #: How the legend calls an eigenvalue (the rank follows), and one that was not solved for.
 EIGENVALUE = r"$|\lambda_"
@@ -27,6 +28,8 @@ UNSOLVED = "residual above tolerance"
 #: The dashes of the two edges interlock, so that both can be seen where they are one line.
 SAM_EDGE: dict[str, Any] = {"color": VERMILION, "linestyle": (0, (4, 4)), "linewidth": 1.5}
 GD_EDGE: dict[str, Any] = {"color": "black", "linestyle": (4, (4, 4)), "linewidth": 1.1}
+#: The curvature that meets the edge, where it is not an eigenvalue of the Hessian.
+EFFECTIVE: dict[str, Any] = {"color": PURPLE, "linestyle": (0, (6, 1.5, 1, 1.5)), "linewidth": 1.5}
 FIRST: dict[str, Any] = {"color": BLUE, "linestyle": "-", "marker": "o"}
 SECOND: dict[str, Any] = {"color": VERMILION, "linestyle": (0, (5, 1.5)), "marker": "s"}
 LOSS_STYLES = (FIRST, SECOND)
@@ -74,7 +77,8 @@ def over_seeds(runs: Sequence[xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset, xr.D
         coords="minimal",
         compat="override",
     )
-    stacked["eigenvalue"] = abs(stacked["eigenvalue"])
+    for name in ("eigenvalue", "effective_curvature"):
+        stacked[name] = abs(stacked[name])
     first = stacked.isel(run=0)
     first["eigenvalue_converged"] = stacked["eigenvalue_converged"].min("run")
     numbers = stacked[
@@ -85,69 +89,6 @@ def over_seeds(runs: Sequence[xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset, xr.D
         first.assign(numbers.min("run", skipna=False)),
         first.assign(numbers.max("run", skipna=False)),
     )
-
-
-def eigenvalues(
-    ax: Axes,
-    run: xr.Dataset,
-    time: TimeAxis,
-    gd_edge: bool,
-    alpha: float,
-    spread: Spread | None = None,
-) -> None:
-    """Draw the magnitudes of the largest eigenvalues and the SAM edge; 2/eta if ``gd_edge``.
-
-    An eigenvalue whose residual stayed above the tolerance is an open marker.
-    """
-    run = measured(run)
-    x = time.of(run)
-    if spread:
-        for rank in range(run.sizes["rank"]):
-            low, high = (bound["eigenvalue"].values[:, rank] for bound in spread)
-            _band(ax, x, low, high, RANK_STYLES[rank % len(RANK_STYLES)][0], f"range {rank + 1}")
-        low, high = (bound["sam_edge"].values for bound in spread)
-        _band(ax, x, low, high, SAM_EDGE["color"], "range of the SAM edge")
-    # Smallest rank last, so that the operator norm lies on top of the others.
-    for rank in reversed(range(run.sizes["rank"])):
-        color, dash, marker = RANK_STYLES[rank % len(RANK_STYLES)]
-        y = np.abs(run["eigenvalue"].values[:, rank])
-        solved = run["eigenvalue_converged"].values[:, rank] != 0
-        (line,) = ax.plot(
-            x,
-            y,
-            color=color,
-            linestyle=dash,
-            alpha=alpha,
-            zorder=3 - 0.1 * rank,
-            label=rf"{EIGENVALUE}{{{rank + 1}}}|$",
-            gid=f"eigenvalue {rank + 1}",
-        )
-        _mark(line, marker, np.flatnonzero(solved), rank)
-        if not solved.all():
-            ax.plot(
-                x[~solved],
-                y[~solved],
-                linestyle="none",
-                marker=marker,
-                color=color,
-                markerfacecolor="white",
-                alpha=alpha,
-                zorder=3.5,
-                label=UNSOLVED,
-                gid=f"not converged {rank + 1}",
-            )
-    ax.plot(
-        x,
-        run["sam_edge"].values,
-        **SAM_EDGE,
-        alpha=alpha,
-        zorder=4,
-        label="SAM edge",
-        gid="sam_edge",
-    )
-    if gd_edge:
-        edge = float(run["gd_edge"])
-        ax.axhline(edge, **GD_EDGE, zorder=4.1, label=r"$2/\eta$", gid="gd_edge")
 
 
 def loss(
@@ -163,7 +104,7 @@ def loss(
     run = measured(run)
     _range(ax, time.of(run), spread, "training_loss", LOSS_STYLES[number])
     _line(ax, time.of(run), run["training_loss"].values, LOSS_STYLES[number], number, label, alpha)
-    _log_scale(ax)
+    log_scale(ax)
 
 
 def alignments(
@@ -183,7 +124,7 @@ def gradient_norms(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> N
     run = measured(run)
     for number, (name, label, style) in enumerate(GRADIENT_NORMS):
         _line(ax, time.of(run), run[name].values, style, number, label, alpha)
-    _log_scale(ax)
+    log_scale(ax)
 
 
 def spectrum_ends(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
@@ -209,36 +150,9 @@ def bounds(ax: Axes, run: xr.Dataset, time: TimeAxis, alpha: float) -> None:
         _end(ax, time.of(run), found, bound, style, number, label, alpha)
         shares += [found, bound]
     ax.axhline(1, color="0.45", linewidth=0.9, linestyle=(0, (5, 3)))
-    top = 1.2 * _finite([share[late] for share in shares]).max(initial=1.0)
+    top = 1.2 * finite([share[late] for share in shares]).max(initial=1.0)
     ax.set_ylim(0, top)
-    _say_cut(ax, _finite(shares), top)
-
-
-def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool) -> None:
-    """Set y limits by the edges and the settled eigenvalues; say how high a cut transient goes."""
-    settled, edges, everything = [], [], []
-    for run in map(measured, runs):
-        magnitudes = np.abs(run["eigenvalue"].values)
-        late = run["step"].values >= TRANSIENT * np.nanmax(run["step"].values, initial=0)
-        completed = int(run["status"]) == schema.COMPLETED
-        settled.append(magnitudes[late] if completed else np.empty(0))
-        edges.append(run["sam_edge"].values[late])
-        everything.append(magnitudes)
-        if gd_edge:
-            edges.append(run["gd_edge"].values)
-    anchors = _finite(edges + settled)
-    if not (anchors > 0).any():
-        return
-    drawn = _finite(everything)
-    top = 1.2 * anchors.max()
-    if log:
-        low = _finite([drawn[drawn > 0], anchors[anchors > 0]])
-        top = 1.7 * max(anchors.max(), np.quantile(drawn, 0.99) if drawn.size else 0)
-        _log_scale(ax)
-        ax.set_ylim(max(0.7 * low.min(), 1e-4 * top), top)
-    else:
-        ax.set_ylim(0, top)
-    _say_cut(ax, drawn, top)
+    say_cut(ax, finite(shares), top)
 
 
 def note(ax: Axes, lines: list[str], empty: bool) -> None:
@@ -268,7 +182,7 @@ class PlainLogFormatter(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-def _say_cut(ax: Axes, drawn: np.ndarray, top: float) -> None:
+def say_cut(ax: Axes, drawn: np.ndarray, top: float) -> None:
     """Say how high what is drawn goes, where that is above the axis."""
     if drawn.size and drawn.max() > top:
         ax.text(
@@ -285,7 +199,7 @@ def _say_cut(ax: Axes, drawn: np.ndarray, top: float) -> None:
         )
 
 
-def _log_scale(ax: Axes) -> None:
+def log_scale(ax: Axes) -> None:
     """Make y logarithmic, labelled between the powers of ten too where there are few of these."""
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(PlainLogFormatter())
@@ -296,10 +210,10 @@ def _range(ax: Axes, x: np.ndarray, spread: Spread | None, name: str, style: dic
     """Draw the range of a variable over seeds, where there are several."""
     if spread:
         low, high = (bound[name].values for bound in spread)
-        _band(ax, x, low, high, style["color"], f"range of {name}")
+        band(ax, x, low, high, style["color"], f"range of {name}")
 
 
-def _band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: str, gid: str) -> None:
+def band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: str, gid: str) -> None:
     """Fill between two curves."""
     ax.fill_between(x, low, high, color=color, alpha=BAND_ALPHA, linewidth=0, zorder=1.5, gid=gid)
 
@@ -322,7 +236,7 @@ def _end(
     _line(ax, x[known], found[known], style, number, label, alpha)
     if bounded.any():
         limits = found[bounded], bound[bounded]
-        _band(ax, x[bounded], *limits, style["color"], f"bound of the {label}")
+        band(ax, x[bounded], *limits, style["color"], f"bound of the {label}")
 
 
 def _line(
@@ -332,17 +246,17 @@ def _line(
     (line,) = ax.plot(
         x, y, color=style["color"], linestyle=style["linestyle"], alpha=alpha, label=label
     )
-    _mark(line, style["marker"], np.arange(len(x)), number)
+    mark(line, style["marker"], np.arange(len(x)), number)
 
 
-def _mark(line: Line2D, marker: str, eligible: np.ndarray, offset: int) -> None:
+def mark(line: Line2D, marker: str, eligible: np.ndarray, offset: int) -> None:
     """Put about ten markers on a line, at points of ``eligible``, shifted by ``offset``."""
     stride = max(1, len(eligible) // 10)
     start = (offset * stride) // 3
     line.set(marker=marker, markevery=[int(index) for index in eligible[start::stride]])
 
 
-def _finite(arrays: list[np.ndarray]) -> np.ndarray:
+def finite(arrays: list[np.ndarray]) -> np.ndarray:
     """Return the finite numbers of some arrays, as one flat array."""
     flat = np.concatenate([np.empty(0), *(np.ravel(array) for array in arrays)])
     return flat[np.isfinite(flat)]

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from samedge.base.errors import UserError
 from samedge.base.files import whole_file
 from samedge.config.paper_figures import FigureSpec
-from samedge.figures import panels
+from samedge.figures import eigenvalue_panels, panels
 from samedge.figures.time_axis import TimeAxis, time_axis
 from samedge.records import describe, files, schema
 from samedge.records.cubes import ending
@@ -157,10 +157,10 @@ def eigenvalue_figure(
 
     def panel(ax: Axes, runs: list[Run], time: TimeAxis) -> None:
         for run in runs:
-            panels.eigenvalues(ax, run.data, time, gd_edge, run.alpha, run.spread)
+            eigenvalue_panels.eigenvalues(ax, run.data, time, gd_edge, run.alpha, run.spread)
         drawn = [run.data for run in runs]
         drawn += [bound for run in runs if run.spread for bound in run.spread]
-        panels.scale_eigenvalues(ax, drawn, log, gd_edge)
+        eigenvalue_panels.scale_eigenvalues(ax, drawn, log, gd_edge)
 
     scaled = "" if gd_edge else ", scaled on the SAM edge"
     title = f"largest Hessian eigenvalues, {algorithm(cube, rho)}{scaled}"
@@ -345,6 +345,4 @@ def rho_position(cube: xr.Dataset, rho: str) -> int:
 
 def algorithm(cube: xr.Dataset, rho: str) -> str:
     """Return the name of the algorithm with its radius, for titles and legends."""
-    full_batch = files.settings_of(cube)["batch_size"] is None
-    name = "SAM" if float(rho) != 0 else "GD" if full_batch else "SGD"
-    return rf"{name} ($\rho$ = {rho})"
+    return rf"{describe.algorithms(cube)[float(rho) != 0]} ($\rho$ = {rho})"

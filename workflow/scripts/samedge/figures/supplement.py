@@ -9,7 +9,7 @@ import matplotlib.style
 import xarray as xr
 from matplotlib.figure import Figure
 
-from samedge.figures import panels, paper
+from samedge.figures import eigenvalue_panels, panels, paper
 from samedge.figures.time_axis import time_axis
 from samedge.records import describe, files, schema
 from samedge.records.cubes import run_name
@@ -40,10 +40,10 @@ def run_page(run: xr.Dataset, axis: str) -> Figure:
         axes = figure.subplot_mosaic(layout, sharex=True)
         whole, zoom, ends, bounds, loss, alignment, norms = axes.values()
 
-        panels.eigenvalues(whole, run, time, True, paper.STRONG)
-        panels.scale_eigenvalues(whole, [run], float(run["rho"]) != 0, True)
-        panels.eigenvalues(zoom, run, time, False, paper.STRONG)
-        panels.scale_eigenvalues(zoom, [run], False, False)
+        eigenvalue_panels.eigenvalues(whole, run, time, True, paper.STRONG)
+        eigenvalue_panels.scale_eigenvalues(whole, [run], float(run["rho"]) != 0, True)
+        eigenvalue_panels.eigenvalues(zoom, run, time, False, paper.STRONG)
+        eigenvalue_panels.scale_eigenvalues(zoom, [run], False, False)
         panels.spectrum_ends(ends, run, time, paper.STRONG)
         panels.bounds(bounds, run, time, paper.STRONG)
         panels.loss(loss, run, time, 0, "training loss", paper.STRONG)

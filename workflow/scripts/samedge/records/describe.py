@@ -12,6 +12,8 @@ from samedge.records.files import read_cube, settings_of
 from samedge.records.schema import COMPLETED, STATUS
 
 DATASET_NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "tiny_shakespeare": "tiny_shakespeare"}
+#: Update rules whose runs are called GD, SGD or SAM.
+NAMED = ("sam", "unnormalized_sam")
 
 Cubes = Mapping[str, xr.Dataset]
 
@@ -184,3 +186,17 @@ def leaves(settings: Mapping, leave: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 def _labels(cube: xr.Dataset, axis: str) -> str:
     return ", ".join(map(str, cube[f"{axis}_label"].values))
+
+
+def algorithms(cube: xr.Dataset) -> tuple[str, str]:
+    """Return what a cube's runs without and with a displacement are called."""
+    settings = settings_of(cube)
+    rule = settings["update"]["name"]
+    if rule not in NAMED:
+        return rule, rule
+    return ("GD" if settings["batch_size"] is None else "SGD"), "SAM"
+
+
+def edge(cube: xr.Dataset) -> str:
+    """Return what the edge of a cube's runs is called."""
+    return "SAM edge" if settings_of(cube)["update"]["name"] in NAMED else "edge"

@@ -44,7 +44,7 @@ VERSION_ATTRIBUTE = "schema_version"
 BROUGHT: Mapping[int, tuple[str, ...]] = {
     2: (VERSION_ATTRIBUTE, "jax_settings"),
     3: ("largest_eigenvalue_bound", "smallest_eigenvalue_bound"),
-    4: ("plugins",),
+    4: ("plugins", "learning_rate", "effective_curvature", "edge_ratio"),
 }
 #: The version that files are written in.
 VERSION = max(BROUGHT)
@@ -81,7 +81,15 @@ _TABLE = (
     Variable("training_loss", PER_CHECK, "1", "training loss as trained"),
     Variable("gradient_norm", PER_CHECK, "1", "norm of the gradient of the training loss"),
     Variable("sam_gradient_norm", PER_CHECK, "1", "norm of the gradient that SAM steps along"),
+    Variable("learning_rate", PER_CHECK, "1", "learning rate of the step that follows"),
     Variable("sam_edge", PER_CHECK, "1", "SAM edge at the gradient norm; 2/eta at rho = 0"),
+    Variable(
+        "effective_curvature",
+        PER_CHECK,
+        "1",
+        "what meets the edge of the update rule; the eigenvalue of rank 1 for GD and SAM",
+    ),
+    Variable("edge_ratio", PER_CHECK, "1", "magnitude of effective_curvature over the edge"),
     Variable("eigenvalue", PER_RANK, "1", "Hessian eigenvalues of largest magnitude, signed"),
     Variable("eigenvalue_residual", PER_RANK, "1", "norm of H v - lambda v for unit v"),
     Variable(

@@ -23,6 +23,12 @@ from samedge.tasks.sizes import SIZES, Size
 TRAINING = 8
 # Of runs that train at once, the parameters as their common program takes and returns them.
 STACKED = 2
+# What an update rule keeps of past gradients; one that is not known here, as Adam does.
+STATES = {"sam": 0, "unnormalized_sam": 0, "asam": 0, "momentum": 1, "rmsprop": 1, "adam": 2}
+# Where the curvature that meets the edge is not the Hessian's: what it is preconditioned by, the
+# root of that, its scale and a product in between.
+EFFECTIVE = 4
+PLAIN = ("sam", "unnormalized_sam", "momentum")
 # A datum is a number of the data file as read, one in NumPy's float type and one on the device.
 COPIES = 3
 # A Hessian-vector product keeps what the pass forward made, its derivative, and what comes back.
@@ -59,13 +65,20 @@ def together_mb(run: RunSettings, at_once: int) -> int:
     density = kept + run.density.steps if run.density.at else 0
     stacked = STACKED if at_once > 1 else 0
     vectors = max(_of_the_solver(run), density) + (at_once - 1) * kept
-    vectors += at_once * (TRAINING + stacked + len(run.audit.at))
+    vectors += at_once * (TRAINING + stacked + len(run.audit.at) + _of_the_rule(run))
     return _megabytes(run, vectors, bytes_each=4, at_once=at_once)
 
 
 def audit_mb(run: RunSettings) -> int:
     """Return the megabytes (10⁶ bytes) to ask for to audit a run, in float64."""
     return _megabytes(run, _of_the_solver(run) + TRAINING, bytes_each=8)
+
+
+def _of_the_rule(run: RunSettings) -> int:
+    """Return the parameter vectors that an update rule takes beside those of plain steps."""
+    name = run.update.name
+    effective = 0 if name in PLAIN else EFFECTIVE + kept_vectors(1)
+    return STATES.get(name, max(STATES.values())) + effective
 
 
 def _of_the_solver(run: RunSettings) -> int:

@@ -23,6 +23,7 @@ from samedge.training.steps import (
     measure_gradients,
     norm_of,
 )
+from samedge.updates.rule import Point
 
 NON_FINITE_GRADIENT = "non-finite loss or gradient"
 NON_FINITE_PRODUCT = "non-finite Hessian-vector product"
@@ -38,7 +39,8 @@ CERTIFICATE = (
 #: Absolute cosine with the vector of the same rank before from which on a pair is the same one.
 #: Where another pair has taken the rank it is near zero.
 SAME_PAIR = 0.9
-FOLLOWING = 2  # folded into a key it is none of the two that the key is split into
+# Folded into a key they are none of the two that the key is split into.
+FOLLOWING, EFFECTIVE = 2, 3
 
 Batch = tuple[jax.Array, ...]
 
@@ -70,10 +72,13 @@ class Measurement:
         :func:`samedge.records.files.run_dataset`: all but ``step`` and the two times.
     spectrum
         The Ritz pairs of the solver.
+    effective_spectrum
+        Those of the operator whose curvature meets the rule's edge, None where that is the Hessian.
     """
 
     values: dict[str, Any]
     spectrum: RitzPairs
+    effective_spectrum: RitzPairs | None = None
 
 
 def gradients_at(spec: StepSpec, params: Any, rho: jax.Array, batch: Batch) -> Gradients:
@@ -200,6 +205,10 @@ def measure(
     key: jax.Array,
     start: RitzPairs | None = None,
     certify: bool = True,
+    *,
+    state: Any = None,
+    step: int = 0,
+    effective_start: RitzPairs | None = None,
 ) -> Measurement:
     """Measure at the parameters what a check records.
 
@@ -224,6 +233,13 @@ def measure(
         ``start`` are followed by their residuals alone, and ``overlooked``, the ends and their
         bounds are NaN; unless they cannot be followed or a rank has another pair than it had,
         which is certified after all.
+    state
+        The optimizer's state, which the effective curvature of a rule with a preconditioner
+        depends on.
+    step
+        Steps taken so far, which a schedule makes the learning rate of.
+    effective_start
+        ``effective_spectrum`` of the measurement before.
 
     Raises
     ------
@@ -247,17 +263,70 @@ def measure(
         raise FloatingPointError(NON_FINITE_PRODUCT) from error
     # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.
     limited_norm = max(found.norm, float(np.finfo(np.float32).tiny))
+    eta = spec.learning_rate(float(settings.eta), step)
+    # A step that does not move has none.
+    edge = spec.rule.edge(limited_norm, eta, float(settings.rho)) if eta > 0 else np.nan
+    try:
+        curvature, spectrum, products = _effective(
+            settings, spec, params, found, key, state, effective_start, certified
+        )
+    except FloatingPointError as error:
+        raise FloatingPointError(NON_FINITE_PRODUCT) from error
+    if curvature is None:
+        curvature, ratio = top.values[0], np.abs(top.values[0]) / edge
+    else:
+        ratio = curvature / edge
     values = {
         "training_loss": found.loss,
         "gradient_norm": found.norm,
         "sam_gradient_norm": found.ascended_norm,
-        "sam_edge": spec.rule.edge(limited_norm, float(settings.eta), float(settings.rho)),
+        "learning_rate": eta,
+        "sam_edge": edge,
+        "effective_curvature": curvature,
+        "edge_ratio": ratio,
         "eigenvalue": top.values,
         "eigenvalue_residual": top.residuals,
         "eigenvalue_converged": top.converged,
         **(_certificate(top) if certified else dict.fromkeys(CERTIFICATE, np.nan)),
         "gradient_alignment": float(alignment(found.gradient, top.vectors[0])),
         "sam_gradient_alignment": float(alignment(found.ascended, top.vectors[0])),
-        "hessian_vector_products": top.hvp_count,
+        "hessian_vector_products": top.hvp_count + products,
     }
-    return Measurement(values, RitzPairs(top.ritz_values, top.ritz_vectors))
+    return Measurement(values, RitzPairs(top.ritz_values, top.ritz_vectors), spectrum)
+
+
+def _effective(
+    settings: RunSettings,
+    spec: StepSpec,
+    params: Any,
+    found: Gradients,
+    key: jax.Array,
+    state: Any,
+    start: RitzPairs | None,
+    certify: bool,
+) -> tuple[float | None, RitzPairs | None, int]:
+    """Return the curvature that meets the edge where it is not the Hessian's, and its price.
+
+    It is the algebraically largest eigenvalue of the rule's operator, with what the next
+    measurement starts from and the Hessian-vector products that were spent.
+    """
+    if spec.rule.effective is None:
+        return None, None, 0
+    rho = jnp.float32(settings.rho)
+    at = Point(params, state, found.gradient, found.ascended, rho, spec.epsilon)
+    curvature = settings.curvature
+    top = top_eigenpairs(
+        spec.rule.effective(found.hessian, at),
+        k=1,
+        tolerance=curvature.tolerance,
+        key=jax.random.fold_in(key, EFFECTIVE),
+        max_products=curvature.max_products,
+        max_vectors=curvature.max_vectors,
+        overlook=curvature.overlook if certify else 1.0,
+        ends=curvature.ends if certify else False,
+        start=start,
+        pause=raise_if_signalled,
+    )
+    value = float(top.values[0]) if top.values[0] > 0 else top.largest
+    each = 2 if float(settings.rho) > 0 else 1
+    return value, RitzPairs(top.ritz_values, top.ritz_vectors), each * top.hvp_count

@@ -62,7 +62,7 @@ class Run:
         params = jax.jit(problem.init)(init_key)
         self.state = RunState(
             params,
-            self.spec.rule.optimizer(self.eta).init(params),
+            self.spec.optimizer(self.eta).init(params),
             Schedule(settings.checks, settings.budget),
             DivergenceWatch(settings.divergence),
             observers,
@@ -184,11 +184,20 @@ class Run:
         key = jax.random.fold_in(self.solver_key, step)
         try:
             found = measure(
-                self.settings, self.spec, state.params, batch, key, state.spectrum, certify
+                self.settings,
+                self.spec,
+                state.params,
+                batch,
+                key,
+                state.spectrum,
+                certify,
+                state=state.optimizer_state,
+                step=step,
+                effective_start=state.effective_spectrum,
             )
         except FloatingPointError as error:
             return str(error)
-        state.spectrum = found.spectrum
+        state.spectrum, state.effective_spectrum = found.spectrum, found.effective_spectrum
         times = {"training_time": self.schedule.seconds, "wall_time": state.wall_time()}
         state.records.append({"step": step, **times, **found.values})
         self.progress.say_check(found.values)
@@ -247,7 +256,7 @@ class _Progress:
         first, converged = values["eigenvalue"][0], values["eigenvalue_converged"].all()
         self.say(
             f"loss {values['training_loss']:.4g}  λ1 {first:.4g}  "
-            f"λ1/edge {first / values['sam_edge']:.3f}  {values['hessian_vector_products']} "
+            f"λ1/edge {values['edge_ratio']:.3f}  {values['hessian_vector_products']} "
             f"products{'' if converged else ' (not converged)'}  {self._time_left()}"
         )
 

@@ -29,8 +29,9 @@ class RunState:
         Where the next step starts. It reuses their memory.
     schedule, divergence, observers
         What counts steps and time, what counts bad checks, and what else is recorded at checks.
-    spectrum
-        Of the last check: the next one starts from it.
+    spectrum, effective_spectrum
+        Of the last check: the next one starts from it. The second is of the operator whose
+        curvature meets the rule's edge, None where that is the Hessian.
     records
         Of every check so far, see :func:`samedge.records.files.run_dataset`.
     outcome
@@ -43,6 +44,7 @@ class RunState:
     divergence: DivergenceWatch
     observers: Sequence[Observer] = ()
     spectrum: RitzPairs | None = None
+    effective_spectrum: RitzPairs | None = None
     records: list[Check] = field(default_factory=list)
     outcome: Outcome | None = None
     # Spent before the checkpoint that this process goes on from.
@@ -70,6 +72,9 @@ class RunState:
             "params": jax.tree.leaves(self.params),
             "state": jax.tree.leaves(self.optimizer_state),
             "spectrum": None if self.spectrum is None else list(self.spectrum),
+            "effective_spectrum": (
+                None if self.effective_spectrum is None else list(self.effective_spectrum)
+            ),
             "records": list(self.records),
             "bound": self.divergence.bound,
             "exceeded": self.divergence.exceeded,
@@ -84,9 +89,10 @@ class RunState:
         self._seconds_before = found["wall_time"]
         self.params = _with_leaves(self.params, found["params"])
         self.optimizer_state = _with_leaves(self.optimizer_state, found["state"])
-        if found["spectrum"] is not None:
-            values, vectors = found["spectrum"]
-            self.spectrum = RitzPairs(values, jnp.array(vectors))
+        for name in ("spectrum", "effective_spectrum"):
+            if found[name] is not None:
+                values, vectors = found[name]
+                setattr(self, name, RitzPairs(values, jnp.array(vectors)))
         self.records = found["records"]
         self.divergence.bound, self.divergence.exceeded = found["bound"], found["exceeded"]
         for observer, state in zip(self._resumable(), found["observers"], strict=True):

@@ -5,6 +5,7 @@ serves every run of a task.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from samedge.base.errors import UserError
@@ -21,6 +23,12 @@ from samedge.curvature.products import linearized
 from samedge.curvature.scaling import norm, scaled_norm
 from samedge.tasks.model import Noise
 from samedge.updates.rule import UpdateRule, ascended, gradients, rule_with
+from samedge.updates.schedule import Schedule, schedule_with
+
+
+def as_optax_promotes() -> AbstractContextManager[Any]:
+    """Let types be promoted as NumPy does, which Optax counts on where it counts steps."""
+    return jax.numpy_dtype_promotion("standard")
 
 
 @dataclass(frozen=True)
@@ -37,27 +45,49 @@ class StepSpec:
         Examples at a time, None for all at once.
     epsilon
         Added to the norm of the gradient that SAM divides by.
+    schedule
+        ``steps -> share`` of eta that a step is taken by, None for all of it.
     """
 
     loss: Callable[..., jax.Array]
     rule: UpdateRule
     microbatch: int | None
     epsilon: float
+    schedule: Schedule | None = None
 
     @classmethod
     def of(cls, settings: RunSettings, loss: Callable[..., jax.Array]) -> "StepSpec":
         """Return that of a run, the loss of whose problem is given.
 
-        Settings that its update rule does not take are a :class:`UserError`.
+        Settings that its update rule or schedule does not take are a :class:`UserError`.
         """
-        update = settings.update
+        update, part, schedule = settings.update, "update", None
         try:
             rule = rule_with(update.name, update.settings)
+            if update.schedule is not None:
+                part = "update.schedule"
+                schedule = schedule_with(update.schedule.name, update.schedule.settings)
         except (TypeError, ValueError) as error:
-            raise UserError(
-                f"task {settings.task}: update.settings of {update.name}: {error}"
-            ) from error
-        return cls(loss, rule, settings.microbatch, update.epsilon)
+            name = update.name if part == "update" or not update.schedule else update.schedule.name
+            raise UserError(f"task {settings.task}: {part}.settings of {name}: {error}") from error
+        return cls(loss, rule, settings.microbatch, update.epsilon, schedule)
+
+    def optimizer(self, eta: jax.Array) -> optax.GradientTransformation:
+        """Return the rule's optimizer, of which eta is the learning rate or what it is a share of.
+
+        With a schedule the optimizer's state counts the steps.
+        """
+        schedule = self.schedule
+        if schedule is None:
+            return self.rule.optimizer(eta)
+        return self.rule.optimizer(lambda count: eta * schedule(count))
+
+    def learning_rate(self, eta: float, step: int) -> float:
+        """Return the learning rate of the step that follows so many steps."""
+        if self.schedule is None:
+            return eta
+        with as_optax_promotes():
+            return eta * float(self.schedule(np.int32(step)))
 
     def gradients(
         self, params: Any, rho: jax.Array, data: tuple[jax.Array, ...]
@@ -106,7 +136,7 @@ def take_steps(
     parameters, optimizer state, the steps taken and whether all was finite, the parameters and
     the state after the last of them included.
     """
-    optimizer = spec.rule.optimizer(eta)
+    optimizer = spec.optimizer(eta)
 
     def going_on(carry: tuple[Any, Any, jax.Array, jax.Array]) -> jax.Array:
         _, _, taken, finite = carry
@@ -121,7 +151,8 @@ def take_steps(
             batch = (*batch, noise.keys(batch[0].shape[0], later=taken))
         value, _, gradient = spec.gradients(params, rho, batch)
         finite = jnp.isfinite(value) & jnp.isfinite(norm(gradient))
-        updates, state = optimizer.update(gradient, state, params)
+        with as_optax_promotes():
+            updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, taken + finite.astype(jnp.int32), finite
 
     start = (params, state, jnp.int32(0), jnp.bool_(True))

@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from samedge.curvature.scaling import scaled_norm
+from samedge.curvature.operators import Operator
+from samedge.curvature.scaling import norm, scaled_norm
 from samedge.updates import edges
-from samedge.updates.rule import UpdateRule
+from samedge.updates.effective import effective_operator
+from samedge.updates.rule import Point, UpdateRule
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Displacement:
     """
 
     perturb: Callable[[Any, jax.Array, float], Any]
-    slope: Callable[[float, float], float]
+    slope: Callable[[Any, Any], Any]
 
     def rule(
         self, optimizer: Callable[[Any], optax.GradientTransformation], coefficient: float
@@ -51,13 +53,43 @@ class Displacement:
 
         return UpdateRule(self.perturb, optimizer, edge)
 
+    def preconditioned(
+        self,
+        optimizer: Callable[[Any], optax.GradientTransformation],
+        limit: Callable[[float], float],
+        preconditioner: Callable[[Point], Any],
+    ) -> UpdateRule:
+        """Return a rule whose optimizer divides by a preconditioner.
+
+        Parameters
+        ----------
+        optimizer
+            ``eta -> optax.GradientTransformation``.
+        limit
+            ``eta -> s``, the effective curvature at which it turns unstable.
+        preconditioner
+            ``point -> P``, of the step that follows.
+        """
+
+        def edge(gradient_norm: float, eta: float, rho: float) -> float:
+            del gradient_norm, rho  # the displacement is in the curvature that meets it
+            return limit(eta)
+
+        def effective(hessian: Any, at: Point) -> Operator:
+            slope = None
+            if float(at.rho) > 0:
+                slope = self.slope(norm(at.gradient) + at.epsilon, at.rho)
+            return effective_operator(hessian, at.params, preconditioner(at), slope)
+
+        return UpdateRule(self.perturb, optimizer, edge, effective)
+
 
 def normalized(gradient: Any, rho: jax.Array, epsilon: float) -> Any:
     """Return the displacement of length ``rho`` along the gradient (paper, equation 1)."""
-    norm, factor = scaled_norm(gradient)
-    length = norm + epsilon * factor
+    scaled, factor = scaled_norm(gradient)
+    length = scaled + epsilon * factor
     # A gradient of zero has no direction, whatever epsilon.
-    share = jnp.where(norm > 0, rho / jnp.where(length > 0, length, 1), 0)
+    share = jnp.where(scaled > 0, rho / jnp.where(length > 0, length, 1), 0)
     return optax.tree.scale(share, optax.tree.scale(factor, gradient))
 
 

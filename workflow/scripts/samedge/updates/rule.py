@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ import optax
 
 from samedge.base.registry import Registry
 from samedge.curvature import arguments
+from samedge.curvature.operators import Operator
 
 ValueAndGrad = Callable[[Any], tuple[jax.Array, Any]]
 
@@ -32,14 +33,44 @@ class UpdateRule:
     perturb
         ``(gradient, rho, epsilon) -> displacement`` at which the second gradient is taken.
     optimizer
-        ``eta -> optax.GradientTransformation`` applied to the second gradient.
+        ``eta -> optax.GradientTransformation`` applied to the second gradient. ``eta`` is a number
+        or, with a schedule, a function of the steps taken, as Optax has it.
     edge
         ``(gradient_norm, eta, rho) -> float``, the curvature at which the rule turns unstable.
+    effective
+        Where that is not the largest eigenvalue of the Hessian, but of another operator:
+        ``(hessian, at) -> Operator``, of the Hessian as a map and a :class:`Point`.
+    displace
+        ``(params, gradient, rho, epsilon) -> displacement``, in place of ``perturb`` where it
+        depends on the parameters.
     """
 
     perturb: Callable[[Any, jax.Array, float], Any]
-    optimizer: Callable[[jax.Array], optax.GradientTransformation]
+    optimizer: Callable[[Any], optax.GradientTransformation]
     edge: Callable[[float, float, float], float]
+    effective: Callable[[Any, "Point"], Operator] | None = None
+    displace: Callable[[Any, Any, jax.Array, float], Any] | None = None
+
+
+class Point(NamedTuple):
+    """Where a run is at a check, of what :attr:`UpdateRule.effective` may depend on.
+
+    Attributes
+    ----------
+    params, state
+        The parameters, and the optimizer's state before the step that follows.
+    gradient, ascended
+        The gradient there, and the one that the step takes.
+    rho, epsilon
+        Of the displacement; ``rho`` in the type of the parameters.
+    """
+
+    params: Any
+    state: Any
+    gradient: Any
+    ascended: Any
+    rho: jax.Array
+    epsilon: float
 
 
 RULES: Registry[Callable[..., UpdateRule]] = Registry("update")
@@ -87,8 +118,11 @@ def ascended(
     """Return the gradient that the rule steps along, from that at the parameters."""
 
     def displaced() -> Any:
-        point = optax.apply_updates(params, rule.perturb(gradient, rho, epsilon))
-        return value_and_grad(point)[1]
+        if rule.displace is not None:
+            displacement = rule.displace(params, gradient, rho, epsilon)
+        else:
+            displacement = rule.perturb(gradient, rho, epsilon)
+        return value_and_grad(optax.apply_updates(params, displacement))[1]
 
     if isinstance(rho, jax.core.Tracer):
         return jax.lax.cond(rho > 0, displaced, lambda: gradient)

@@ -1,0 +1,1 @@
+"""The schedules themselves, a file each."""
