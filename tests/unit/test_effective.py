@@ -12,8 +12,9 @@ from samedge.curvature.eigenpairs import top_eigenpairs
 from samedge.curvature.products import linearized
 from samedge.tasks.problems import Problem
 from samedge.training import loop
+from samedge.training.measuring import measure
 from samedge.training.observers import ParameterKeeper
-from samedge.training.steps import as_optax_promotes
+from samedge.training.steps import StepSpec, as_optax_promotes
 from samedge.updates.rule import RULES, Point, ascended
 from synthetic import run_settings
 
@@ -274,3 +275,11 @@ def test_a_schedule_that_crosses_the_edge_makes_a_stable_run_unstable():
 def test_a_schedule_that_cannot_be_is_named_with_its_task(schedule, complaint):
     with pytest.raises(UserError, match=f"task mnist: update.schedule.settings of .*{complaint}"):
         trained("sam", schedule=schedule)
+
+
+def test_without_the_optimizers_state_a_measurement_says_that_it_needs_it():
+    settings = run_settings(update={"name": "adam", "epsilon": EPSILON}, eta="0.01")
+    own = problem()
+    params = jax.jit(own.init)(jax.random.key(0))
+    with pytest.raises(TypeError, match="depends on the optimizer's state; give state"):
+        measure(settings, StepSpec.of(settings, own.loss), params, own.train, jax.random.key(0))

@@ -31,7 +31,7 @@ use rule * from samedge as edge_*
 
 rule mine:
     default_target: True
-    input: rules.edge_all.input
+    input: rules.edge_figure_04.input, rules.edge_claims.input, rules.edge_explorer.input
     output: "mine.txt"
     shell: "python -c 'print(1)' > {{output}} && python -c 'print(2)' >> {{output}}"
 """

@@ -79,11 +79,13 @@ def test_the_archive_has_the_plugin_and_is_redrawn_without_running_it(unrun, mad
     assert config["plugins"] == ["plugins/mine.py"]
     mark = made.parents[1] / "imported"
     before = mark.read_text()
-    done = unrun.script(
-        "redraw", "--archive", archive, "--output", tmp_path / "redrawn", **WITHOUT_JAX
-    )
+    drawn = ("edge_map_numbers", "loss_numbers_rho0.1")
+    options = ("--archive", archive, "--output", tmp_path / "redrawn", "--figure", *drawn)
+    done = unrun.script("redraw", *options, **WITHOUT_JAX)
     assert done.returncode == 0, done.stdout
-    assert (tmp_path / "redrawn/figures/edge_map_numbers.pdf").is_file()
+    for name in drawn:
+        again = (tmp_path / f"redrawn/figures/{name}.pdf").read_bytes()
+        assert again == (made / f"figures/{name}.pdf").read_bytes()
     assert mark.read_text() == before
 
 

@@ -243,6 +243,8 @@ def measure(
 
     Raises
     ------
+    TypeError
+        If the rule's curvature needs the optimizer's state, and there is none.
     FloatingPointError
         If the loss, a gradient or a Hessian-vector product is not finite; its text says which.
     Interrupted

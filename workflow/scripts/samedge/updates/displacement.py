@@ -76,6 +76,11 @@ class Displacement:
             return limit(eta)
 
         def effective(hessian: Any, at: Point) -> Operator:
+            if at.state is None:
+                raise TypeError(
+                    "what meets the edge of a preconditioned rule depends on the optimizer's "
+                    "state; give state"
+                )
             slope = None
             if float(at.rho) > 0:
                 slope = self.slope(norm(at.gradient) + at.epsilon, at.rho)
