@@ -155,13 +155,18 @@ def devices_held(checkout: Checkout) -> dict[int, str]:
     """Return the training processes in a checkout that hold the lock of a device, and its name."""
     held = {}
     for process in checkout.training_processes():
+        # Files that are open are not enough: one that looks for a free device opens others' too,
+        # and a child has those of its parent until it runs another program.
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        locked = {int(lock[5].split(":")[2]) for lock in locks if lock[4] == str(process)}
         try:
             opened = [link.resolve() for link in Path(f"/proc/{process}/fd").iterdir()]
+            files = [path for path in opened if path.parent.name == "samedge-gpus"]
+            devices = [path.stem for path in files if path.stat().st_ino in locked]
         except OSError:  # it has ended
             continue
-        [device] = [path.stem for path in opened if path.parent.name == "samedge-gpus"] or [None]
-        if device is not None:
-            held[process] = device
+        if devices:
+            [held[process]] = devices
     return held
 
 
