@@ -38,7 +38,7 @@ from samedge.training.checkpoints import Checkpoints, Interval
 from samedge.training.loop import train
 from samedge.training.run import LONGEST_CHUNK
 from samedge.training.steps import StepSpec, take_steps
-from samedge.updates.rule import gradients, rule_with
+from samedge.updates.rule import RULES, gradients
 
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "optax", "numpy")
 EXAMPLES = {"mnist": 500, "cifar10": 100, "tiny_shakespeare": 20_000}
@@ -130,7 +130,7 @@ def watched(settings: RunSettings, problem: Problem) -> Callable[[int], Any]:
 
 def unwatched(settings: RunSettings, problem: Problem) -> Callable[[int], Any]:
     """Return a function that takes the same steps, whatever comes of them."""
-    rule = rule_with(settings.update.name, settings.update.settings)
+    rule = RULES.made(settings.update.name, settings.update.settings)
     eta, rho = jnp.float32(settings.eta), jnp.float32(settings.rho)
     optimizer = rule.optimizer(eta)
 

@@ -134,14 +134,16 @@ def ratios(now: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]
 
 def in_turns(revision: str, repetitions: int) -> dict[str, Any]:
     """Measure rounds of a revision and of the files as they are, in turns."""
-    taken: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
     with tempfile.TemporaryDirectory(prefix="samedge-startup-") as temporary:
-        checkouts = {"before": Path(temporary) / "before", "now": jobs.REPOSITORY}
+        checkouts = {"now": jobs.REPOSITORY, "before": Path(temporary) / "before"}
         checkouts["before"].mkdir()
         copy_checkout(checkouts["before"], revision)
-        for number in range(repetitions):
-            for name in list(taken) if number % 2 else list(taken)[::-1]:
-                taken[name].append(round_of(checkouts[name]))
+        cases = {
+            name: lambda _, checkout=checkout: round_of(checkout)
+            for name, checkout in checkouts.items()
+        }
+        timings = measuring.interleave(cases, repetitions, warm_up=False)
+    taken = {name: [timing.result for timing in found] for name, found in timings.items()}
     return compared(revision, **taken)
 
 

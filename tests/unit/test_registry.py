@@ -61,6 +61,20 @@ def test_the_nearest_name_is_offered_if_it_is_near(name, hint):
     assert did_you_mean(name, ["square", "Circle"]) == hint
 
 
+def test_what_is_made_with_equal_settings_is_one_object():
+    registry = Registry("shape")
+
+    @registry.register("box")
+    def box(*, sides=()):
+        return [*sides]
+
+    first = registry.made("box", {"sides": [1, 2]})
+    assert first == [1, 2] and registry.made("box", {"sides": [1, 2]}) is first
+    assert registry.made("box", {"sides": [2]}) == [2]
+    with pytest.raises(TypeError, match="edges"):
+        registry.made("box", {"edges": 1})
+
+
 def test_source_and_registry_agree_on_every_name():
     """The configuration is judged by the sources; jobs look names up in the imported modules."""
     modules = {

@@ -186,9 +186,7 @@ def heavy_ball(monkeypatch):
         return replace(plain, optimizer=partial(optax.sgd, momentum=momentum))
 
     monkeypatch.setitem(sam.RULES._entries, "heavy_ball", heavy_ball)
-    sam._rule.cache_clear()
-    yield
-    sam._rule.cache_clear()
+    monkeypatch.setattr(sam.RULES, "_made", {})
 
 
 def update_with(**options):

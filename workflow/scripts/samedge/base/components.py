@@ -165,24 +165,19 @@ def module_name(file: Path) -> str:
     return ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
-def declared(source: Path) -> dict[tuple[str, str], Settings]:
-    """Read what a file, or a folder's files, register, by registry and name, without importing.
+def declared(file: Path) -> Mapping[tuple[str, str], Settings]:
+    """Read what a file registers, by registry and name, without importing it.
 
     Raises
     ------
     SyntaxError, OSError, UnicodeDecodeError
-        If a file is no Python, or cannot be read.
+        If it is no Python, or cannot be read.
     """
-    files = sorted(source.glob("*.py")) if source.is_dir() else [source]
-    found: dict[tuple[str, str], Settings] = {}
-    for file in files:
-        found |= _declared(file, file.stat().st_mtime_ns)
-    return found
+    return _declared(file, file.stat().st_mtime_ns)
 
 
 def _of_the_package(sort: str) -> dict[str, Path]:
-    source = PACKAGE / PLACES[sort].files
-    files = sorted(source.glob("*.py")) if source.is_dir() else [source]
+    files = sorted((PACKAGE / PLACES[sort].files).glob("*.py"))
     return {name: file for file in files for name in _declared_as(file, sort)}
 
 

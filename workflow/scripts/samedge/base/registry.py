@@ -1,5 +1,6 @@
 """Functions a configuration refers to by name: tasks, data sets, models, losses, update rules."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ class Registry(Mapping[str, Entry]):
         self.sort = PLACES[sort].sort if sort in PLACES else sort
         self._entries: dict[str, Entry] = {}
         self._facts: dict[str, Mapping[str, Any]] = {}
+        self._made: dict[tuple[str, str], Any] = {}
 
     def register(self, name: str, **facts: Any) -> Callable[[Entry], Entry]:
         """Return a decorator that enters a function under ``name``; each name is taken once.
@@ -51,6 +53,24 @@ class Registry(Mapping[str, Entry]):
         """Return what was registered with an entry."""
         self[name]
         return self._facts[name]
+
+    def made(self, name: str, settings: Mapping[str, Any]) -> Any:
+        """Return what a function of the registry makes of its settings, as JSON has them.
+
+        It is the same object for the same ones, so that what is compiled for it is found again.
+
+        Raises
+        ------
+        UserError
+            For a name that is unknown.
+        TypeError, ValueError
+            For settings that the function does not take, as it says.
+        """
+        function: Any = self[name]
+        text = json.dumps(settings, sort_keys=True)
+        if (name, text) not in self._made:
+            self._made[name, text] = function(**json.loads(text))
+        return self._made[name, text]
 
     def __getitem__(self, name: str) -> Entry:
         if name not in self._entries and self.component is not None:

@@ -121,6 +121,12 @@ def task_figures(task: str, rho: Sequence[str]) -> list[TaskFigure]:
     ]
 
 
+def task_figure(stem: str) -> TaskFigure | None:
+    """Return the figure of a task whose files have this stem, None for any other stem."""
+    named = re.fullmatch(rf"({'|'.join(TASK_KINDS)})_(\w+)_rho([0-9.]+)", stem)
+    return TaskFigure(*named.groups()) if named else None
+
+
 def unnumbered(tasks: Mapping[str, "Radii"]) -> list[TaskFigure]:
     """Return the figures of an experiment's tasks that none of the paper's numbers stands for."""
     numbered = {
@@ -145,8 +151,8 @@ def described(stem: str) -> tuple[str, str]:
     if number and (spec := FIGURES.get(int(number[1]))) is not None and spec.task:
         who = "SAM" if spec.is_sam else "gradient descent"
         return spec.task, f"Figure {spec.number}: {spec.kind.replace('_', ', ')}, {who}"
-    named = re.fullmatch(rf"({'|'.join(TASK_KINDS)})_(\w+)_rho([0-9.]+)", stem)
-    return (named[2], f"{named[1]}, ρ = {named[3]}") if named else ("", "")
+    figure = task_figure(stem)
+    return (figure.task, f"{figure.name}, ρ = {figure.rho}") if figure else ("", "")
 
 
 class Radii(Protocol):

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import xarray as xr
 
 from samedge.base.components import PLUGIN_FOLDER
-from samedge.config.paper_figures import FIGURES, TASK_KINDS
+from samedge.config.paper_figures import FIGURES, task_figure
 from samedge.records.describe import (
     cube_description,
     data_note,
@@ -63,10 +63,10 @@ def meaning(name: str, cubes: Cubes) -> tuple[str, tuple[str, ...]]:
         algorithm = "SAM" if spec.is_sam else "gradient descent"
         where = "".join(f", {task}, {algorithm}" for task in tasks)
         return _about(f"figure {spec.number} of the paper{where}: {KINDS[spec.kind]}", tasks, cubes)
-    of_task = re.fullmatch(rf"({'|'.join(TASK_KINDS)})_(\w+)_rho([0-9.]+)", stem)
-    if of_task and of_task[2] in cubes:
-        kind, task = KINDS[TASK_KINDS[of_task[1]]], of_task[2]
-        return _about(f"{task}, rho = {of_task[3]}: {kind}", (task,), cubes)
+    figure = task_figure(stem)
+    if figure is not None and figure.task in cubes:
+        text = f"{figure.task}, rho = {figure.rho}: {KINDS[figure.kind]}"
+        return _about(text, (figure.task,), cubes)
     if stem in OF_ALL_TASKS:
         return _about(OF_ALL_TASKS[stem], tuple(cubes), cubes)
     # Where a task's name ends like that of another, the longer one.

@@ -261,23 +261,18 @@ def measure(
             top, certified = eigenpairs_at(*point, start, known=found.hessian), True
         else:
             top, certified = _followed(*point, start, found.hessian)
-    except FloatingPointError as error:
-        raise FloatingPointError(NON_FINITE_PRODUCT) from error
-    # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.
-    limited_norm = max(found.norm, float(np.finfo(np.float32).tiny))
-    eta = spec.learning_rate(float(settings.eta), step)
-    # A step that does not move has none.
-    edge = spec.rule.edge(limited_norm, eta, float(settings.rho)) if eta > 0 else np.nan
-    try:
         curvature, spectrum, products = _effective(
             settings, spec, params, found, key, state, effective_start, certified
         )
     except FloatingPointError as error:
         raise FloatingPointError(NON_FINITE_PRODUCT) from error
     if curvature is None:
-        curvature, ratio = top.values[0], np.abs(top.values[0]) / edge
-    else:
-        ratio = curvature / edge
+        curvature = top.values[0]
+    # A gradient of norm zero has an edge as a limit: 2/eta without SAM, else zero.
+    limited_norm = max(found.norm, float(np.finfo(np.float32).tiny))
+    eta = spec.learning_rate(float(settings.eta), step)
+    # A step that does not move has none.
+    edge = spec.rule.edge(limited_norm, eta, float(settings.rho)) if eta > 0 else np.nan
     values = {
         "training_loss": found.loss,
         "gradient_norm": found.norm,
@@ -285,7 +280,7 @@ def measure(
         "learning_rate": eta,
         "sam_edge": edge,
         "effective_curvature": curvature,
-        "edge_ratio": ratio,
+        "edge_ratio": np.abs(curvature) / edge,
         "eigenvalue": top.values,
         "eigenvalue_residual": top.residuals,
         "eigenvalue_converged": top.converged,

@@ -17,18 +17,27 @@ import numpy as np
 import optax
 
 from samedge.base.errors import UserError
-from samedge.config.settings import RunSettings
+from samedge.base.registry import Registry
+from samedge.config.settings import RunSettings, ScheduleSettings, UpdateSettings
 from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.curvature.products import linearized
 from samedge.curvature.scaling import norm, scaled_norm
 from samedge.tasks.model import Noise
-from samedge.updates.rule import UpdateRule, ascended, gradients, rule_with
-from samedge.updates.schedule import Schedule, schedule_with
+from samedge.updates.rule import RULES, UpdateRule, ascended, gradients
+from samedge.updates.schedule import SCHEDULES, Schedule
 
 
 def as_optax_promotes() -> AbstractContextManager[Any]:
     """Let types be promoted as NumPy does, which Optax counts on where it counts steps."""
     return jax.numpy_dtype_promotion("standard")
+
+
+def _made(registry: Registry[Any], chosen: UpdateSettings | ScheduleSettings, where: str) -> Any:
+    """Return what a registry makes of a name and its settings; name the place of such as fail."""
+    try:
+        return registry.made(chosen.name, chosen.settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}.settings of {chosen.name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -61,15 +70,10 @@ class StepSpec:
 
         Settings that its update rule or schedule does not take are a :class:`UserError`.
         """
-        update, part, schedule = settings.update, "update", None
-        try:
-            rule = rule_with(update.name, update.settings)
-            if update.schedule is not None:
-                part = "update.schedule"
-                schedule = schedule_with(update.schedule.name, update.schedule.settings)
-        except (TypeError, ValueError) as error:
-            name = update.name if part == "update" or not update.schedule else update.schedule.name
-            raise UserError(f"task {settings.task}: {part}.settings of {name}: {error}") from error
+        update, schedule = settings.update, None
+        rule = _made(RULES, update, f"task {settings.task}: update")
+        if update.schedule is not None:
+            schedule = _made(SCHEDULES, update.schedule, f"task {settings.task}: update.schedule")
         return cls(loss, rule, settings.microbatch, update.epsilon, schedule)
 
     def optimizer(self, eta: jax.Array) -> optax.GradientTransformation:

@@ -47,6 +47,13 @@ def effective_operator(
     return Operator(_product, params, hessian, diagonal, squares, symmetric=True)
 
 
+def part_of(state: Any, kind: type) -> Any:
+    """Return the one part of an optimizer's state that is of a kind, such as Adam's."""
+    parts = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, kind))
+    [found] = [part for part in parts if isinstance(part, kind)]
+    return found
+
+
 def _product(hessian: Any, diagonal: Any, squares: Any, vector: Any) -> Any:
     made = hessian(_times(diagonal, vector))
     if squares is not None:

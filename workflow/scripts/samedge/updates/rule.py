@@ -6,11 +6,9 @@ A rule says where the second gradient is taken, which optimizer applies it, and 
 lies; training, cubes and figures take all three from the rule, looked up in :data:`RULES`.
 """
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -74,26 +72,6 @@ class Point(NamedTuple):
 
 
 RULES: Registry[Callable[..., UpdateRule]] = Registry("update")
-
-
-def rule_with(name: str, settings: Mapping[str, Any]) -> UpdateRule:
-    """Return the rule of a name with its settings; the same object for the same ones.
-
-    What is compiled for a rule is thus found again.
-
-    Raises
-    ------
-    UserError
-        For a name that no rule has.
-    TypeError, ValueError
-        For settings that the rule does not take, as its function says.
-    """
-    return _rule(name, json.dumps(settings, sort_keys=True))
-
-
-@cache
-def _rule(name: str, settings: str) -> UpdateRule:
-    return RULES[name](**json.loads(settings))
 
 
 def gradients(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from samedge.updates.displacement import displacement as displacement_of
+from samedge.updates.effective import part_of
 from samedge.updates.rule import RULES, Point, UpdateRule
 
 
@@ -44,8 +45,7 @@ def adam(
         return (2 - eta * weight_decay) * (1 + b1) / (1 - b1) / eta
 
     def preconditioner(at: Point) -> Any:
-        found = jax.tree.leaves(at.state, is_leaf=_is_adam)
-        [state] = [part for part in found if _is_adam(part)]
+        state = part_of(at.state, optax.ScaleByAdamState)
         count = int(state.count) + 1
 
         def of(before: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -55,7 +55,3 @@ def adam(
         return jax.tree.map(of, state.nu, at.ascended)
 
     return displacement_of(displacement).preconditioned(optimizer, limit, preconditioner)
-
-
-def _is_adam(part: Any) -> bool:
-    return isinstance(part, optax.ScaleByAdamState)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from samedge.updates.displacement import displacement as displacement_of
+from samedge.updates.effective import part_of
 from samedge.updates.rule import RULES, Point, UpdateRule
 
 
@@ -24,8 +25,7 @@ def rmsprop(*, decay: float = 0.9, eps: float = 1e-8, displacement: str = "sam")
         )
 
     def preconditioner(at: Point) -> Any:
-        found = jax.tree.leaves(at.state, is_leaf=_is_rms)
-        [state] = [part for part in found if _is_rms(part)]
+        state = part_of(at.state, optax.ScaleByRmsState)
 
         def of(before: jax.Array, gradient: jax.Array) -> jax.Array:
             return jnp.sqrt(decay * before + (1 - decay) * jnp.square(gradient) + eps)
@@ -35,7 +35,3 @@ def rmsprop(*, decay: float = 0.9, eps: float = 1e-8, displacement: str = "sam")
     return displacement_of(displacement).preconditioned(
         partial(optax.rmsprop, decay=decay, eps=eps), lambda eta: 2 / eta, preconditioner
     )
-
-
-def _is_rms(part: Any) -> bool:
-    return isinstance(part, optax.ScaleByRmsState)
