@@ -1,15 +1,18 @@
 """Every peer of the benchmarks finds the top of a known spectrum, and counts what it spends."""
 
+import copy
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.sparse.linalg import LinearOperator
 
 from benchmarks import peers, tuning
 from benchmarks.peers import error
 from benchmarks.problems import ROWS, CountedProducts, Point, float64_top
+from samedge.curvature.eigenpairs import top_eigenpairs
 from samedge.tasks.model import MODELS
 
 SIZE = 60
@@ -192,8 +195,27 @@ def test_the_networks_in_pytorch_have_the_same_loss_and_hessian(name):
     found = torch_peer.differences(operator, point)  # raises where they differ
     assert found.keys() == {"loss", "product"}
 
-    answer = torch_peer.torch_lanczos(operator, 40)(0)
+    # As somebody with a loop in PyTorch brings it: its own products, by differentiating twice.
+    twin = copy.deepcopy(operator.model).double()
+    [batch] = operator.dataloader
+    batch = tuple(x.double() if x.is_floating_point() else x for x in batch)
+    weights = [*twin.parameters()]
+    gradients = torch.autograd.grad(operator.loss_fn(twin, batch), weights, create_graph=True)
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+    def product(vector):
+        along = flat @ torch.from_numpy(np.array(vector, np.float64))
+        made = torch.autograd.grad(along, weights, retain_graph=True)
+        return torch.cat([part.reshape(-1) for part in made]).numpy()
+
+    linear = LinearOperator(2 * flat.shape, matvec=product, dtype=np.float64)
+    with jax.enable_x64(True):
+        top = top_eigenpairs(linear, k=3, tolerance=1e-6, key=jax.random.key(1))
     truth, _ = float64_top(point, 3)
+    assert top.converged.all() and top.overlooked <= 1e-3
+    np.testing.assert_allclose(top.values, truth, rtol=1e-8)
+
+    answer = torch_peer.torch_lanczos(operator, 40)(0)
     assert answer.products == 40
     assert error(answer.values, truth) < 1e-3
     if name == "mlp":

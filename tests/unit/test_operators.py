@@ -7,11 +7,13 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from samedge.curvature import operators
 from samedge.curvature.density import spectral_density
 from samedge.curvature.eigenpairs import top_eigenpairs
 from samedge.curvature.krylov import hessian as hessians
-from samedge.curvature.operators import Operator, block, congruent, gauss_newton, parameter_names
+from samedge.curvature.operators import operator as operators
+from samedge.curvature.operators.blocks import block, hessian_block, layers, parameter_names
+from samedge.curvature.operators.made import congruent, gauss_newton
+from samedge.curvature.operators.operator import Operator
 from samedge.curvature.products import hessian_map
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -181,6 +183,16 @@ def test_a_preconditioned_hessian(double):
     require_top_of(matrix, congruent(hessian, params, diagonal))
 
 
+def require_block_of(matrix, places, operator):
+    """Require that an operator has the top of a block, of vectors that are zero elsewhere."""
+    top = top_eigenpairs(operator, k=3, tolerance=1e-8, key=KEY)
+    assert top.converged.all() and top.overlooked <= 1e-3
+    np.testing.assert_allclose(top.values, by_magnitude(matrix), rtol=1e-10)
+    for vector in top.vectors:
+        flat = np.asarray(ravel_pytree(vector)[0])
+        np.testing.assert_allclose(np.delete(flat, places), 0, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("names", "chosen"),
     [
@@ -201,8 +213,31 @@ def test_a_block_of_the_hessian(double, names, chosen):
     for name, size in sizes.items():
         places += [*range(first, first + size)] if name in chosen else []
         first += size
-    require_top_of(whole[np.ix_(places, places)], restricted, inside, (outside, *data))
+    matrix = whole[np.ix_(places, places)]
+    require_top_of(matrix, restricted, inside, (outside, *data))
     assert block(loss, params, names)[0] is restricted
+    # Cut from the Hessian instead, of pieces of the data too.
+    for microbatch in (None, 3):
+        hessian = jax.jit(hessian_map, static_argnums=(0, 3))(loss, params, data, microbatch)
+        require_block_of(matrix, places, hessian_block(hessian, params, names))
+
+
+@pytest.mark.parametrize(
+    ("params", "found"),
+    [
+        ({"params": {"a": {"w": 0.0, "b": 0.0}, "b": {"c": {"w": 0.0}}}}, {"a": 2, "b/c": 1}),
+        ({"a": {"w": 0.0, "b": 0.0}, "ab": {"w": 0.0}}, {"a": 2, "ab": 1}),
+        ({"w": 0.0, "w2": 0.0}, {"w": 1, "w2": 1}),
+        # What lies beside layers is one of its own, without what lies in them.
+        ({"net": {"token": 0.0, "a": {"w": 0.0}}}, {"net/a": 1, "net": 1}),
+        ([0.0, {"w": 0.0}], {"0": 1, "1": 1}),
+    ],
+)
+def test_layers_are_arrays_that_lie_beside_each_other(params, found):
+    patterns = layers(params)
+    counts = {layer: len(block(loss, params, pattern)[1]) for layer, pattern in patterns.items()}
+    assert counts == found
+    assert sum(counts.values()) == len(parameter_names(params))
 
 
 class Rectangular(LinearOperator):

@@ -2,13 +2,9 @@
 
 from samedge.curvature.density import SpectralDensity, spectral_density
 from samedge.curvature.eigenpairs import Eigenpairs, RitzPairs, top_eigenpairs
-from samedge.curvature.operators import (
-    Operator,
-    block,
-    congruent,
-    gauss_newton,
-    parameter_names,
-)
+from samedge.curvature.operators.blocks import block, hessian_block, layers, parameter_names
+from samedge.curvature.operators.made import congruent, gauss_newton
+from samedge.curvature.operators.operator import Operator
 from samedge.curvature.products import hessian_vector_product
 
 __all__ = [
@@ -19,7 +15,9 @@ __all__ = [
     "block",
     "congruent",
     "gauss_newton",
+    "hessian_block",
     "hessian_vector_product",
+    "layers",
     "parameter_names",
     "spectral_density",
     "top_eigenpairs",

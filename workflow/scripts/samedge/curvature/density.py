@@ -18,7 +18,7 @@ from samedge.curvature import arguments
 from samedge.curvature.krylov.hessian import flat_shape, product
 from samedge.curvature.krylov.quadrature import Estimate, moment
 from samedge.curvature.krylov.rows import Rows, column, outside, without_neighbours
-from samedge.curvature.operators import Operator, measured
+from samedge.curvature.operators.operator import Operator, measured
 from samedge.curvature.products import Loss, explained_derivatives
 from samedge.curvature.scaling import OperatorScale
 

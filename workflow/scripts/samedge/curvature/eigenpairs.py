@@ -14,7 +14,7 @@ from samedge.curvature.density import spectral_density
 from samedge.curvature.krylov.hessian import flat_shape, trees
 from samedge.curvature.krylov.solver import RitzPairs, Solver
 from samedge.curvature.limits import least_vectors
-from samedge.curvature.operators import Operator, measured
+from samedge.curvature.operators.operator import Operator, measured
 from samedge.curvature.products import Loss, explained_derivatives, hessian_vector_product
 
 __all__ = [
@@ -104,13 +104,13 @@ def top_eigenpairs(
     ----------
     loss
         ``loss(params, *data) -> scalar``; or, without ``params`` and ``data``, an
-        :class:`~samedge.curvature.operators.Operator` or SciPy LinearOperator, which is tried for
-        symmetry first. A loss is compiled once per function object, and again when something has
-        changed that it reads beside its arguments (a global, an attribute of the object that it is
-        a method of, an array that it closes over), which tracing it at every call shows. Each such
-        change costs seconds; whatever changes belongs in ``params`` or ``data``. Not seen is a
-        change of what a function reads that the loss calls under ``jax.jit``, and of what only the
-        rules of a custom derivative read.
+        :class:`~samedge.curvature.operators.operator.Operator` or SciPy LinearOperator, which is
+        tried for symmetry first. A loss is compiled once per function object, and again when
+        something has changed that it reads beside its arguments (a global, an attribute of the
+        object that it is a method of, an array that it closes over), which tracing it at every call
+        shows. Each such change costs seconds; whatever changes belongs in ``params`` or ``data``.
+        Not seen is a change of what a function reads that the loss calls under ``jax.jit``, and of
+        what only the rules of a custom derivative read.
     params
         Pytree of float32 arrays, or of float64, n numbers in all, ``n >= k``.
     data

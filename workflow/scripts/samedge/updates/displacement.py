@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from samedge.curvature.operators import Operator
+from samedge.curvature.operators.operator import Operator
 from samedge.curvature.scaling import norm, scaled_norm
 from samedge.updates import edges
 from samedge.updates.effective import effective_operator

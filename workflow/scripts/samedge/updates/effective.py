@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from samedge.curvature.operators import Operator
+from samedge.curvature.operators.operator import Operator
 
 
 def effective_operator(

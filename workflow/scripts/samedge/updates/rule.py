@@ -17,7 +17,7 @@ import optax
 
 from samedge.base.registry import Registry
 from samedge.curvature import arguments
-from samedge.curvature.operators import Operator
+from samedge.curvature.operators.operator import Operator
 
 ValueAndGrad = Callable[[Any], tuple[jax.Array, Any]]
 

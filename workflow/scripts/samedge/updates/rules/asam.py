@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from samedge.curvature.operators import Operator
+from samedge.curvature.operators.operator import Operator
 from samedge.curvature.scaling import norm
 from samedge.updates.displacement import normalized
 from samedge.updates.effective import effective_operator

@@ -1,19 +1,13 @@
-"""Symmetric operators other than the Hessian of a loss, for whoever measures their spectrum.
+"""An operator: a function that multiplies, with what it acts on, tried for symmetry."""
 
-An :class:`Operator` is a function that multiplies, with what it acts on. :func:`gauss_newton`
-makes one of a model and a loss, :func:`congruent` one of a map that a diagonal multiplies from both
-sides, and :func:`block` cuts a loss down to some of its parameters, so that its Hessian is a block.
-"""
-
-import re
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial, keystr, tree_flatten_with_path
+from jax.tree_util import Partial
 
 from samedge.curvature import arguments
 from samedge.curvature.krylov.hessian import Hessian, OnHost, Scalable, flat_shape, product
@@ -23,7 +17,6 @@ from samedge.curvature.scaling import Factors, scaled
 #: makes in any type that products are computed in, and less than what is neither.
 MISSED = 1e-2
 PAIRS = 2  # of random vectors that symmetry is tried on
-REMEMBERED = 128  # functions made of others, so that what is compiled for them is found again
 
 
 class Operator:
@@ -181,126 +174,6 @@ def measured(
         )
     operator.require_symmetric()
     return operator, operator.like
-
-
-def gauss_newton(
-    outputs: Callable[..., Any],
-    loss: Callable[..., jax.Array],
-    params: Any,
-    inputs: tuple[Any, ...],
-    targets: tuple[Any, ...] = (),
-) -> Operator:
-    r"""Return the Gauss-Newton matrix of ``loss(outputs(params, *inputs), *targets)``.
-
-    It is :math:`J^\top H_\ell J` with the Jacobian J of the outputs and the Hessian of the loss
-    with respect to them (Schraudolph 2002): the Hessian without the curvature of the model. Where
-    the loss is convex in the outputs it has no negative eigenvalue.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For parameters that are not arrays of float32, or of float64.
-    """
-    function = _gauss_newton_product(outputs, loss)
-    return Operator(function, params, params, tuple(inputs), tuple(targets))
-
-
-def congruent(hessian: Callable[[Any], Any], like: Any, diagonal: Any) -> Operator:
-    r"""Return :math:`D A D` of a symmetric map A and a diagonal D, a pytree like ``like``.
-
-    With :math:`D = P^{-1/2}` it has the eigenvalues of the preconditioned :math:`P^{-1}A`, which is
-    not symmetric itself.
-
-    Parameters
-    ----------
-    hessian
-        A map of pytrees that is one itself, as :func:`samedge.curvature.products.hessian_map`
-        returns.
-    like
-        The parameters.
-    diagonal
-        What it multiplies by, on both sides.
-    """
-    return Operator(_congruent_product, like, hessian, diagonal)
-
-
-def block(
-    loss: Callable[..., jax.Array], params: Any, names: str | Sequence[str]
-) -> tuple[Callable[..., jax.Array], dict[str, Any], dict[str, Any]]:
-    """Return a loss of some of the parameters, these, and the others, each by its name.
-
-    The Hessian of the first, a function ``(chosen, others, *data)``, is the block of the Hessian
-    that belongs to the chosen parameters.
-
-    Parameters
-    ----------
-    loss, params
-        ``loss(params, *data)``, and a pytree of arrays.
-    names
-        Regular expressions, one of which is found in the name of each chosen array
-        (:func:`parameter_names`).
-
-    Raises
-    ------
-    ValueError
-        If they choose nothing, or one is no regular expression.
-    """
-    patterns = [names] if isinstance(names, str) else list(names)
-    known = parameter_names(params)
-    try:
-        chosen = {name for name in known if any(re.search(pattern, name) for pattern in patterns)}
-    except re.error as error:
-        raise ValueError(f"names: {error.pattern!r} is no regular expression: {error}") from error
-    if not chosen:
-        raise ValueError(
-            f"names: no parameter has {' or '.join(map(repr, patterns))} in its name; there are "
-            f"{', '.join(known)}"
-        )
-    leaves, structure = jax.tree.flatten(params)
-    named = dict(zip(known, leaves, strict=True))
-    inside = {name: leaf for name, leaf in named.items() if name in chosen}
-    outside = {name: leaf for name, leaf in named.items() if name not in chosen}
-    return _restricted(loss, structure, tuple(known)), inside, outside
-
-
-def parameter_names(params: Any) -> list[str]:
-    """Return the name of every array of a pytree: its keys, as ``params/dense_0/kernel``."""
-    paths, _ = tree_flatten_with_path(params)
-    return [keystr(path, simple=True, separator="/") for path, _ in paths]
-
-
-@lru_cache(REMEMBERED)
-def _restricted(
-    loss: Callable[..., jax.Array], structure: Any, names: tuple[str, ...]
-) -> Callable[..., jax.Array]:
-    def restricted(chosen: Any, others: Any, *data: Any) -> jax.Array:
-        both = chosen | others
-        return loss(jax.tree.unflatten(structure, [both[name] for name in names]), *data)
-
-    return restricted
-
-
-@lru_cache(REMEMBERED)
-def _gauss_newton_product(
-    outputs: Callable[..., Any], loss: Callable[..., jax.Array]
-) -> Callable[..., Any]:
-    def multiplied(params: Any, inputs: Any, targets: Any, vector: Any) -> Any:
-        def model(point: Any) -> Any:
-            return outputs(point, *inputs)
-
-        def slope(made: Any) -> Any:
-            return jax.grad(lambda x: arguments.scalar(loss(x, *targets)))(made)
-
-        made, back = jax.vjp(model, params)
-        _, change = jax.jvp(model, (params,), (vector,))
-        return back(jax.jvp(slope, (made,), (change,))[1])[0]
-
-    return multiplied
-
-
-def _congruent_product(hessian: Any, diagonal: Any, vector: Any) -> Any:
-    inner = hessian(jax.tree.map(jnp.multiply, diagonal, vector))
-    return jax.tree.map(jnp.multiply, diagonal, inner)
 
 
 def _scaled(linear: Any, factors: Factors, vector: Any) -> Any:
