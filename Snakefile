@@ -51,6 +51,12 @@ rule all:
         existing_if_reporting(
             *(map(density_paths, TASKS) if EXPERIMENT.density.at else [])
         ),
+        existing_if_reporting(
+            *(map(blocks_paths, TASKS) if EXPERIMENT.blocks.at else [])
+        ),
+        existing_if_reporting(
+            *(map(stochastic_paths, TASKS) if EXPERIMENT.stochastic.batches else [])
+        ),
         existing_if_reporting(*map(edge_map_paths, TASKS)),
         existing_if_reporting(claims_paths()),
         existing_if_reporting([f"{RESULTS}/explorer.html"]),
@@ -124,6 +130,22 @@ for task in TASKS:
             f"density_{task}"
         input:
             density_paths(task),
+            f"{RESULTS}/cubes/{task}.nc",
+        localrule: True
+
+    rule:
+        name:
+            f"blocks_{task}"
+        input:
+            blocks_paths(task),
+            f"{RESULTS}/cubes/{task}.nc",
+        localrule: True
+
+    rule:
+        name:
+            f"stochastic_{task}"
+        input:
+            stochastic_paths(task),
             f"{RESULTS}/cubes/{task}.nc",
         localrule: True
 

@@ -30,7 +30,7 @@ from samedge.data.file import TaskData
 from samedge.tasks.inputs import Minibatches
 from samedge.tasks.problems import Problem, build_problem
 from samedge.training.loop import train
-from samedge.training.observers import Snapshot
+from samedge.training.observers.observer import Snapshot
 
 PAPER = Path(__file__).resolve().parents[1] / "config" / "paper.yaml"
 CACHE = Path(__file__).resolve().parent / "cache"

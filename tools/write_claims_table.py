@@ -1,10 +1,10 @@
-"""Print, as Markdown, the verdicts on the paper's claims that an experiment came to.
+"""Print, as Markdown, the verdicts on claims that an experiment came to.
 
     python tools/write_claims_table.py results/laptop/claims.csv
 
-A row per claim, a column per task: the verdict's sign, the effect (the median over seeds) and,
-from several seeds, its range. docs/laptop_claims.csv is where the README's table comes from; a
-test holds the two equal.
+A row per claim, a column per task, or one for all of them where they are many: the verdict's sign,
+the effect (the median over seeds) and, from several seeds, its range. The tables of docs/findings
+come from the CSV files there; a test holds them equal.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from samedge.base.errors import run_script
 from samedge.figures.claims import LOOKS, number
 
 Row = dict[str, str]
+MANY = 4  # tasks, beyond which they share a column
 
 
 def main() -> None:
@@ -34,7 +35,8 @@ def table(path: Path) -> list[str]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     tasks = list(dict.fromkeys(row["task"] for row in rows if row["task"] != FORMULA))
-    lines = [f"| claim | holds for | {' | '.join(tasks)} |", "|---" * (2 + len(tasks)) + "|"]
+    columns = tasks if len(tasks) <= MANY else ["verdicts"]
+    lines = [f"| claim | holds for | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
     for name in dict.fromkeys(row["claim"] for row in rows):
         judged = {row["task"]: row for row in rows if row["claim"] == name}
         lines.append(_line(judged, tasks))
@@ -47,6 +49,9 @@ def _line(judged: dict[str, Row], tasks: Sequence[str]) -> str:
     cells = [_cell(judged[task]) if task in judged else "" for task in tasks]
     if FORMULA in judged:
         cells[0] = f"{_cell(judged[FORMULA])}, a formula"
+    if len(tasks) > MANY:
+        named = zip(tasks, cells, strict=True)
+        cells = ["; ".join(f"{task} {cell}" for task, cell in named if cell)]
     texts = [first["wording"].rstrip("."), f"{first['effect_is']} {first['range']}", *cells]
     escaped = [text.replace("|", r"\|") for text in texts]  # the bars of a magnitude
     return f"| {' | '.join(escaped)} |"

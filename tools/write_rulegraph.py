@@ -25,7 +25,8 @@ With `source: tfds` there is no `download_sample`: data are read from `TFDS_DATA
 RESULTS = """\
 Everything an experiment makes lies under `results/<experiment>/`: `data/`, `runs/`, `cubes/`,
 `figures/`, `supplement/`, and a log and a benchmark for each job. Targets besides `all` are
-`figure_01` to `figure_16`, `density_<task>`, `supplement`, and every file by its path.
+`figure_01` to `figure_16`, `density_<task>`, `blocks_<task>`, `stochastic_<task>`,
+`supplement`, and every file by its path.
 
 Where `together` names axes, rules `train_together_<task>` take the place of `train_run`: one job
 for all runs along these axes.
@@ -48,9 +49,10 @@ again what it can change, and what is made from that; each row is a test that re
 | --- | --- |
 | an error's wording, what checks a configuration, `config/schema.yaml` | nothing |
 | `figures/style.mplstyle`, `figures/paper` | all that is drawn but the explorer |
-| `figures/supplement`, `figures/density` | the figures that it draws |
+| `figures/supplement`, `figures/spectra/density` | the figures that it draws |
 | `figures/panels`, `analysis/quantities`, `records/describe` | all figures and the explorer |
 | `analysis/statistics`, `analysis/claims.toml` | what shows statistics; the verdicts alone |
+| a table of claims that the configuration names | the verdicts alone |
 | a script of the workflow | its own jobs |
 | a data set's file, `data/prepare` | its data, the runs on them; all data |
 | a model's, a loss's or an update rule's file | the runs that name it; a new file: nothing |

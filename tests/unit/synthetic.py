@@ -156,6 +156,31 @@ def densities(settings: RunSettings, rows: list[dict], steps: int) -> list[dict 
     return found
 
 
+BLOCKS = {"dense_0": 0.8, "dense_1": 0.3, "dense_2/norm": 0.05}
+
+
+def blocks(settings: RunSettings, rows: list[dict], steps: int) -> dict[str, list[dict | None]]:
+    """Return each block's share of the first eigenvalue at the checks that ``blocks.at`` names."""
+    found: dict[str, list[dict | None]] = {name: [] for name in BLOCKS}
+    if not settings.blocks.at:
+        return {}
+    for share in settings.blocks.at:
+        reached = [row for row in rows if row["step"] >= share * steps][:1]
+        for number, (name, part) in enumerate(BLOCKS.items()):
+            found[name].append(None)
+            for row in reached:
+                found[name][-1] = {
+                    "block_step": row["step"],
+                    "block_curvature": part * row["eigenvalue"][0],
+                    "block_residual": 1e-4 * abs(row["eigenvalue"][0]),
+                    "block_converged": number < 2,
+                    "block_overlooked": 5e-4,
+                    "block_size": 100 * 10**number,
+                    "block_products": 12 + number,
+                }
+    return found
+
+
 def run(
     settings: RunSettings, checks: int = 41, diverged_at: int | None = None, **attributes
 ) -> xr.Dataset:
@@ -172,8 +197,15 @@ def run(
         test_metric=float(settings.eta) if diverged_at is None else np.nan,
     )
     rows = [check(settings, step, generator, 10 * checks) for step in steps]
-    spectra = densities(settings, rows, 10 * (checks - 1))
-    return files.run_dataset(settings, rows, outcome, ENVIRONMENT | attributes, spectra)
+    steps = 10 * (checks - 1)
+    return files.run_dataset(
+        settings,
+        rows,
+        outcome,
+        ENVIRONMENT | attributes,
+        densities(settings, rows, steps),
+        blocks=blocks(settings, rows, steps),
+    )
 
 
 def paper_like(task: str, eta: float, rho: float, seed: int, t: np.ndarray) -> dict:

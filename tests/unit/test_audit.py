@@ -24,7 +24,7 @@ from samedge.tasks import leaves as leaves_of
 from samedge.tasks.inputs import Minibatches, character_windows
 from samedge.tasks.problems import build_problem
 from samedge.training import loop as training
-from samedge.training.observers import ParameterKeeper
+from samedge.training.observers.parameters import ParameterKeeper
 from synthetic import run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")

@@ -19,7 +19,8 @@ from samedge.tasks.problems import Problem
 from samedge.training import checkpoints, measuring
 from samedge.training import loop as training
 from samedge.training.checkpoints import Checkpoints, Interval, sole_writer
-from samedge.training.observers import DensityObserver, ParameterKeeper
+from samedge.training.observers.density import DensityObserver
+from samedge.training.observers.parameters import ParameterKeeper
 from synthetic import run_settings
 
 pytestmark = pytest.mark.usefixtures("strict_jax")

@@ -23,6 +23,7 @@ from samedge.analysis.verdicts import (
     report,
 )
 from samedge.base.errors import UserError
+from samedge.config import experiment as configuration
 from samedge.config.paper_figures import FIGURES
 from samedge.figures import claims, edge_map, paper
 from samedge.records import files
@@ -235,6 +236,12 @@ def test_the_table_refers_to_what_there_is():
         ("holds = { at_least", "holds = { atleast", "holds must have some of at_least"),
         ('over = "median"', 'ower = "median"', "missing or unknown: over, ower"),
         ("[gd_at", "gd_at", "not a table of claims"),
+        (
+            'section = "4.1"\n',
+            "",
+            "gd_at_edge_at_largest_eta: says not who claims it; give section",
+        ),
+        ("[gd_at_edge", "extra = 3\n[gd_at_edge", r"extra: must be a table of its own, \[extra\]"),
     ],
 )
 def test_a_mistake_in_the_table_is_named(tmp_path, old, new, message):
@@ -409,3 +416,60 @@ def test_whether_a_claim_needs_runs_without_sam_is_not_a_matter_of_spelling(name
     assert judged.verdict == verdict, judged
     if verdict == NOT_TESTABLE:
         assert judged.reason == f"there are no runs with ρ = 0 beside it; add 0 to tasks.{task}.rho"
+
+
+MINE = """
+[flatter]
+claim = "SAM leads to lower sharpness."
+source = "Foret et al. 2021, arXiv 2010.01412"
+tasks = ["mnist"]
+statistic = "gd_sharpness_over_sam"
+rho = "figure"
+eta = "all"
+over = "median"
+effect = "|λ1| without over with SAM"
+holds = { above = 1 }
+why = "Lower is lower."
+"""
+
+
+def test_a_table_of_ones_own_is_judged_in_place_of_the_papers(tmp_path, cubes):
+    (tmp_path / "mine.toml").write_text(MINE, encoding="utf-8")
+    files.write(cubes["mnist"], tmp_path / "mnist.nc")
+    options = ["--cubes", str(tmp_path / "mnist.nc"), "--rho", RHO["mnist"], *outputs(tmp_path)]
+    judge_claims.main(["--claims", str(tmp_path / "mine.toml"), *options])
+    with (tmp_path / "claims.csv").open(encoding="utf-8") as file:
+        [row] = csv.DictReader(file)
+    assert (row["claim"], row["verdict"], row["section"]) == ("flatter", HOLDS, "")
+    assert row["source"] == "Foret et al. 2021, arXiv 2010.01412"
+    judged = judge_all(load_claims(tmp_path / "mine.toml"), [cubes["mnist"]], RHO)
+    written = " ".join(texts(claims.draw(judged, ["mnist"])))
+    assert "Claims, judged" in written and "The paper" not in written
+    assert (
+        "Foret et al. 2021, arXiv 2010.01412. Holds for |λ1| without over with SAM > 1" in written
+    )
+    (tmp_path / "empty.toml").write_text("")
+    with pytest.raises(UserError, match="has no claim; give one in a table of its own"):
+        load_claims(tmp_path / "empty.toml")
+
+
+def test_the_claims_about_optimizers_are_about_tasks_of_their_configuration(repository):
+    paths = [repository / "config.yaml", repository / "config/optimizers.yaml"]
+    experiment = configuration.load(paths)
+    table = load_claims(experiment.claims)
+    named = {task for claim in table for task in claim.tasks}
+    assert named == {*experiment.tasks}
+    assert all(claim.source and not claim.section for claim in table)
+
+
+def test_a_sharpness_that_rises_is_kept_above_1():
+    rising = {
+        "mnist": made_cube(
+            curves=lambda *point: (
+                paper_like(*point) | {"eigenvalue": (1 + 4 * point[-1])[:, None] * [1.0, 0.9, 0.8]}
+            )
+        )
+    }["mnist"]
+    kept = STATISTICS["sharpness_kept"].compute(rising)
+    # Medians at 0.125 and 0.875 of the way: (1 + 3.5) / (1 + 0.5), but for where checks lie.
+    np.testing.assert_allclose(kept, 4.5 / 1.4, rtol=0.05)

@@ -7,10 +7,13 @@ import pytest
 
 import compare_experiments
 from samedge.analysis import comparison
+from samedge.analysis.claims import load_claims
+from samedge.analysis.quantities import STOCHASTIC
 from samedge.base.errors import UserError
 from samedge.records import files
 from synthetic import made_cube, paper_like
 
+CLAIMS = load_claims()
 SEEDS = (0, 1, 2)
 
 
@@ -26,7 +29,7 @@ def changed(**changes):
 
 def compared(first, second):
     """Return what is said of two cubes of one task."""
-    return comparison.compare({"mnist": first}, {"mnist": second})
+    return comparison.compare({"mnist": first}, {"mnist": second}, CLAIMS)
 
 
 def test_an_experiment_does_not_differ_from_itself():
@@ -67,7 +70,8 @@ def test_the_number_expected_by_chance_is_that_of_random_draws():
     apart = (high[:, 0] < low[:, 1]) | (high[:, 1] < low[:, 0])
     assert apart.mean() == pytest.approx(2 / math.comb(6, 3), rel=0.1)
     cube = made_cube(seeds=SEEDS, eta=("0.1",), rho=("0",))
-    count = len(comparison.STATISTICS) - 1  # one compares η, of which there is one
+    # One compares η, of which there is one; those of minibatches were not measured.
+    count = len(comparison.STATISTICS) - 1 - len(STOCHASTIC)
     (line,) = comparison.statistic_lines({"mnist": cube}, {"mnist": cube})
     assert line.startswith(f"0 of {count} are apart, where by chance about {count / 10:.3g} would")
 
@@ -94,7 +98,9 @@ def test_settings_data_endings_and_verdicts_that_differ_are_named():
     assert "η = 0.3, ρ = 0.1: 3 of 3 seeds completed in the first, 2 of 3 in the second" in text
     assert "top_three_close, mnist: holds (0.95) in the first, fails (0.475) in the second" in text
     assert "tiny_shakespeare" not in text
-    alone = comparison.compare({"mnist": first}, {"mnist": first, "cifar10": made_cube("cifar10")})
+    alone = comparison.compare(
+        {"mnist": first}, {"mnist": first, "cifar10": made_cube("cifar10")}, CLAIMS
+    )
     assert "cifar10: only in the second" in alone
 
 

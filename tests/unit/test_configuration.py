@@ -14,7 +14,7 @@ from snakemake.utils import update_config
 from samedge.base import components
 from samedge.base.errors import UserError
 from samedge.config import experiment as configuration
-from samedge.config import references
+from samedge.config import references, settings
 
 ABSENT = object()
 
@@ -57,7 +57,7 @@ def changed(config, changes):
 # Written and read again
 
 
-@pytest.mark.parametrize("overlays", [[], ["laptop"], ["paper"], ["night"]])
+@pytest.mark.parametrize("overlays", [[], ["laptop"], ["paper"], ["night"], ["networks"]])
 def test_a_resolved_configuration_loads_as_the_same_experiment(repository, tmp_path, overlays):
     paths = [repository / "config.yaml", *(repository / f"config/{n}.yaml" for n in overlays)]
     experiment = configuration.load(paths)
@@ -269,7 +269,7 @@ def test_duplicate_radii_and_seeds_are_named(refused):
     ]
 
 
-@pytest.mark.parametrize("key", ["density.at", "audit.at"])
+@pytest.mark.parametrize("key", ["density.at", "blocks.at", "audit.at"])
 def test_shares_of_the_budget_are_distinct_and_ascending(refused, key):
     assert refused({key: [0, 0.5, 0.5]}) == [f"{key}: 0.5 is listed 2 times; list each value once"]
     assert refused({key: [0.5, 0]}) == [
@@ -659,3 +659,63 @@ def test_a_configuration_of_before_has_todays_ends_and_certifies_every_check(def
     kept = {key: value for key, value in asked.items() if key not in ("ends", "certify")}
     curvature = configuration.validate(default | {"curvature": kept}).curvature
     assert (curvature.ends, curvature.certify) == (0.05, 1)
+
+
+def test_blocks_are_those_of_the_run_and_of_its_task(default):
+    plain = configuration.validate(default)
+    [before] = [run.to_json() for run in plain.runs("mnist")[:1]]
+    assert "blocks" not in before
+    patterns = {"hidden": "dense_[12]/", "last": "dense_3"}
+    changes = {"tasks.mnist.blocks": patterns}
+    # Without a check at which they are measured they are no part of a run.
+    [same] = [
+        run.to_json() for run in configuration.validate(changed(default, changes)).runs("mnist")[:1]
+    ]
+    assert same == before
+    experiment = configuration.validate(changed(default, changes | {"blocks": {"at": [0, 1]}}))
+    run = experiment.runs("mnist")[0]
+    assert (run.blocks.at, run.blocks.patterns) == ((0.0, 1.0), patterns)
+    assert settings.RunSettings.from_json(run.to_json()) == run
+    assert experiment.runs("cifar10")[0].blocks.patterns == {}
+    again = json.loads(configuration.resolved(experiment))
+    assert again["blocks"] == {"at": [0.0, 1.0]}
+    assert again["tasks"]["mnist"]["blocks"] == patterns
+    assert "blocks" not in again["tasks"]["cifar10"]
+    assert configuration.validate(again).runs("mnist") == experiment.runs("mnist")
+
+
+def test_minibatches_are_part_of_a_run_where_they_are_measured(default):
+    experiment = configuration.validate(changed(default, {"stochastic": {"batches": 4}}))
+    run = experiment.runs("mnist")[0]
+    assert (run.stochastic.batches, run.stochastic.examples) == (4, None)
+    assert settings.RunSettings.from_json(run.to_json()) == run
+    again = configuration.validate(json.loads(configuration.resolved(experiment)))
+    assert again.runs("mnist") == experiment.runs("mnist")
+    # With other examples, and no batches, a run is as it was.
+    none = {"stochastic": {"batches": 0, "examples": 100}}
+    before = configuration.validate(default).runs("mnist")[0].to_json()
+    assert configuration.validate(changed(default, none)).runs("mnist")[0].to_json() == before
+
+
+def test_a_pattern_that_is_none_is_named(refused):
+    [line] = refused({"tasks.mnist.blocks": {"head": "("}})
+    assert line.startswith("tasks.mnist.blocks.head: '(' is no regular expression: ")
+
+
+def test_a_table_of_claims_lies_beside_the_configuration_that_names_it(default, tmp_path):
+    (tmp_path / "mine").mkdir()
+    table = tmp_path / "mine/claims.toml"
+    paths = [tmp_path / "config.yaml", tmp_path / "mine/overlay.yaml"]
+    paths[0].write_text(yaml.safe_dump(default))
+    paths[1].write_text("claims: claims.toml")
+    for text, complaint in ((None, "cannot be read"), ("[claim", "no TOML")):
+        if text is not None:
+            table.write_text(text)
+        with pytest.raises(UserError, match=f"claims: {table}: {complaint}"):
+            configuration.load(paths)
+    table.write_text("")
+    experiment = configuration.load(paths)
+    assert experiment.claims == table
+    assert json.loads(configuration.resolved(experiment))["claims"] == "claims.toml"
+    assert configuration.validate(default).claims is None
+    assert "claims" not in json.loads(configuration.resolved(configuration.validate(default)))

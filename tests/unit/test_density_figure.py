@@ -7,8 +7,8 @@ import pytest
 import plot_density
 from samedge.base.errors import UserError
 from samedge.curvature.krylov.quadrature import default_width, smoothed
-from samedge.figures import density as density_figure
 from samedge.figures import panels, paper
+from samedge.figures.spectra import density as density_figure
 from samedge.records import cubes, files
 from synthetic import grid_settings, write_runs
 

@@ -149,12 +149,16 @@ def test_the_examples_of_extending_run(repository, tmp_path):
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     shutil.copy(repository / "config.yaml", tmp_path)
-    [overlay] = fenced(text, "yaml")
+    [overlay], [claims] = fenced(text, "yaml"), fenced(text, "toml")
     (tmp_path / "stripes.yaml").write_text(overlay)
+    (tmp_path / "stripes_claims.toml").write_text(claims, encoding="utf-8")
+    assert [claim.tasks for claim in load_claims(tmp_path / "stripes_claims.toml")] == [
+        ("stripes_nadam",)
+    ]
     parts, examples = [], []
     for block in fenced(text, "python"):
         (parts if block.startswith(("# stripes.py", "@")) else examples).append(block)
-    assert (len(parts), len(examples)) == (4, 5)
+    assert (len(parts), len(examples)) == (5, 5)
     (tmp_path / "stripes.py").write_text("\n\n".join(parts), encoding="utf-8")
     [commands] = [block for block in fenced(text, "") if block.startswith("python")]
     lines = commands.replace("\\\n", "").splitlines()
@@ -187,31 +191,42 @@ def test_the_edge_table_is_written_from_a_cube(repository, tmp_path):
     assert written.startswith("| mnist | ρ = 0.1 |\n|---|---|\n| η = 0.3 |")
 
 
-@pytest.mark.parametrize("verdicts", ["laptop_claims", "default_claims"])
+# The page that discusses each file of verdicts, and the table of claims that was judged.
+PAPER = "workflow/scripts/samedge/analysis/claims.toml"
+VERDICTS = {
+    "laptop_claims": ("paper", PAPER),
+    "default_claims": ("paper", PAPER),
+}
+
+
+@pytest.mark.parametrize("verdicts", VERDICTS)
 def test_the_tables_of_claims_are_those_of_the_experiments(repository, verdicts):
     done = subprocess.run(
         [
             sys.executable,
             repository / "tools" / "write_claims_table.py",
-            repository / "docs" / f"{verdicts}.csv",
+            repository / "docs/findings" / f"{verdicts}.csv",
         ],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() in (repository / "docs/findings.md").read_text(encoding="utf-8")
+    page, _ = VERDICTS[verdicts]
+    path = repository / "docs/findings" / f"{page}.md"
+    assert done.stdout.strip() in path.read_text(encoding="utf-8")
 
 
 def judged(repository, verdicts):
-    """Return the rows of a file of verdicts in docs/."""
-    path = repository / "docs" / f"{verdicts}.csv"
+    """Return the rows of a file of verdicts in docs/findings/."""
+    path = repository / "docs/findings" / f"{verdicts}.csv"
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("verdicts", ["laptop_claims", "default_claims"])
+@pytest.mark.parametrize("verdicts", VERDICTS)
 def test_what_was_judged_are_the_claims_as_they_stand(repository, verdicts):
-    claims = {claim.name: claim for claim in load_claims()}
+    _, table = VERDICTS[verdicts]
+    claims = {claim.name: claim for claim in load_claims(repository / table)}
     for row in judged(repository, verdicts):
         claim = claims[row["claim"]]
         assert row["task"] in (claim.tasks or (FORMULA,))
@@ -224,19 +239,25 @@ def test_what_was_judged_are_the_claims_as_they_stand(repository, verdicts):
         )
 
 
-def test_the_default_experiment_has_a_verdict_on_every_claim(repository):
-    found = [(row["claim"], row["task"]) for row in judged(repository, "default_claims")]
+@pytest.mark.parametrize("verdicts", ["default_claims"])
+def test_an_experiment_has_a_verdict_on_every_claim(repository, verdicts):
+    _, table = VERDICTS[verdicts]
+    found = [(row["claim"], row["task"]) for row in judged(repository, verdicts)]
     assert found == [
-        (claim.name, task) for claim in load_claims() for task in claim.tasks or (FORMULA,)
+        (claim.name, task)
+        for claim in load_claims(repository / table)
+        for task in claim.tasks or (FORMULA,)
     ]
 
 
-def test_every_verdict_that_does_not_hold_is_discussed(repository):
+@pytest.mark.parametrize("page", ["paper"])
+def test_every_verdict_that_does_not_hold_is_discussed(repository, page):
     """A finding is a heading with the claim's name, for the task where it does not hold."""
-    page = (repository / "docs" / "findings.md").read_text(encoding="utf-8")
+    of_the_page = [verdicts for verdicts, (where, _) in VERDICTS.items() if where == page]
+    page = (repository / "docs/findings" / f"{page}.md").read_text(encoding="utf-8")
     headings = re.findall(r"^### `(\w+)`, (.*)$", page, re.MULTILINE)
     discussed = {(name, task) for name, tasks in headings for task in tasks.split(", ")}
-    rows = judged(repository, "laptop_claims") + judged(repository, "default_claims")
+    rows = [row for verdicts in of_the_page for row in judged(repository, verdicts)]
     assert discussed == {(row["claim"], row["task"]) for row in rows if row["verdict"] != "holds"}
 
 

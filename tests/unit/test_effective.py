@@ -13,7 +13,7 @@ from samedge.curvature.products import linearized
 from samedge.tasks.problems import Problem
 from samedge.training import loop
 from samedge.training.measuring import measure
-from samedge.training.observers import ParameterKeeper
+from samedge.training.observers.parameters import ParameterKeeper
 from samedge.training.steps import StepSpec, as_optax_promotes
 from samedge.updates.rule import RULES, Point, ascended
 from synthetic import run_settings

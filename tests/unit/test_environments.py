@@ -358,7 +358,7 @@ def rules_with_command() -> dict[str, tuple[str, list[str]]]:
         # In a loop a rule is indented and has no name.
         blocks = re.split(r"^ *rule ?(\w*):$", path.read_text(), flags=re.MULTILINE)
         for name, body in zip(blocks[1::2], blocks[2::2], strict=True):
-            if name != "copy_plugin" and re.search(r"^ +(shell|script|run):$", body, re.M):
+            if not name.startswith("copy_") and re.search(r"^ +(shell|script|run):$", body, re.M):
                 block = r"^ +conda:$(.+?)(?=^ {4,8}\w+:$|\Z)"
                 conda = re.search(block, body, re.MULTILINE | re.DOTALL)
                 environments = re.findall(r"envs/([\w-]+\.yaml)", conda[1]) if conda else []

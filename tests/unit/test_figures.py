@@ -20,7 +20,7 @@ from samedge.config.paper_figures import (
     task_figures,
     unnumbered,
 )
-from samedge.figures import panels, paper, supplement
+from samedge.figures import edge_map, panels, paper, supplement
 from samedge.figures.time_axis import time_axis
 from samedge.records import cubes, describe
 from samedge.records import files as records
@@ -475,3 +475,31 @@ def test_with_a_schedule_two_over_eta_is_that_of_each_check(cube):
         [line] = [line for line in ax.lines if line.get_gid() == "gd_edge"]
         drawn = np.asarray(line.get_ydata())
         np.testing.assert_allclose(drawn[-1], 2 * drawn[0])
+
+
+def test_curvatures_that_are_far_apart_are_both_on_a_logarithmic_axis(cube):
+    """As with Adam, whose effective curvature is many thousand times the Hessian's."""
+    mine = cube.copy(deep=True)
+    mine["sam_edge"] = 1e6 * cube["sam_edge"]
+    mine["effective_curvature"] = 0.9 * mine["sam_edge"]
+    for ax in paper.draw_kind("eigenvalues", mine, "0.1").axes:
+        if ax.get_yscale() != "log":
+            continue
+        low, high = ax.get_ylim()
+        for line in ax.lines:
+            if line.get_gid() in ("eigenvalue 1", "effective"):
+                y = np.asarray(line.get_ydata(), float)
+                assert low <= np.nanmin(y) and np.nanmedian(y) <= high
+
+
+def test_an_edge_map_says_whose_curvature_and_edge_it_has(cube):
+    mine = cube.copy(deep=True)
+    mine["effective_curvature"] = 0.9 * cube["sam_edge"]
+    mine.attrs["settings"] = cube.attrs["settings"].replace('"name": "sam"', '"name": "adam"')
+    for shown, title, edge in (
+        (cube, r"Median $|\lambda_1|\,/\,$edge", "the edge is the SAM edge"),
+        (mine, "Median effective curvature / edge", "the edge is that of the rule"),
+    ):
+        figure = edge_map.draw(shown)
+        assert title in [ax.get_title(loc="left") for ax in figure.axes]
+        assert edge in " ".join(text.get_text().replace("\n", " ") for text in figure.texts)

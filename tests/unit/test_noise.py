@@ -16,7 +16,7 @@ from samedge.tasks.model import MODELS, Model, Noise
 from samedge.tasks.problems import build_problem, measured_batch
 from samedge.training import loop
 from samedge.training.loop import Member, train_together
-from samedge.training.observers import ParameterKeeper
+from samedge.training.observers.parameters import ParameterKeeper
 from samedge.training.run import Run
 from samedge.training.steps import StepSpec
 from samedge.updates.rule import gradients

@@ -5,12 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from samedge.base.errors import UserError
 from samedge.curvature.density import spectral_density
 from samedge.curvature.krylov.quadrature import moment
-from samedge.records.schema import DENSITY_KEYS
+from samedge.records.schema import BLOCK_KEYS, DENSITY_KEYS
 from samedge.tasks.problems import Problem
 from samedge.training import loop as training
-from samedge.training.observers import DensityObserver
+from samedge.training.observers.blocks import BlockObserver
+from samedge.training.observers.density import DensityObserver
 from synthetic import run_settings
 
 pytestmark = pytest.mark.usefixtures("strict_jax")
@@ -139,3 +141,64 @@ def test_seeds_differ_in_their_probes(problem):
     assert not np.array_equal(*keys)
     streams = jax.random.split(jax.random.key(0))
     assert not any(np.array_equal(keys[0], jax.random.key_data(key)) for key in streams)
+
+
+def blocks_of(run, problem):
+    """Train with the observer of blocks; return it, the snapshots and the checks."""
+    snapshots = {}
+
+    def keep(snapshot):
+        snapshots[snapshot.step] = jax.tree.map(np.array, (snapshot.params, snapshot.batch))
+
+    observer = BlockObserver(run, problem, lambda line: None)
+    checks, _ = training.train(run, problem, lambda line: None, [observer, keep])
+    return observer, snapshots, checks
+
+
+@pytest.mark.parametrize(
+    ("patterns", "places", "microbatch", "update"),
+    [
+        ({}, {"first": range(12), "second": range(12, 20)}, None, "adam"),
+        ({"all": "", "late": "^second$"}, {"all": range(20), "late": range(12, 20)}, 4, "sam"),
+    ],
+    ids=["layers", "patterns"],
+)
+def test_blocks_are_those_of_the_dense_hessian(problem, patterns, places, microbatch, update):
+    blocks = {"at": [0.0, 0.3, 0.4, 1.0], "patterns": patterns}
+    rule = {"name": update, "epsilon": 0.0}
+    run = run_of([], blocks=blocks, microbatch=microbatch, update=rule)
+    observer, snapshots, checks = blocks_of(run, problem)
+    assert list(observer.records) == list(places)
+    for name, found in observer.records.items():
+        assert [record["block_step"] for record in found] == [0, 4, 4, 8]
+        for record in found:
+            assert record.keys() == {*BLOCK_KEYS}
+            params, batch = snapshots[record["block_step"]]
+            flat, unravel = jax.flatten_util.ravel_pytree(params)
+            dense = jax.hessian(lambda point: loss(unravel(point), *batch))(flat)  # noqa: B023
+            block = np.asarray(dense, np.float64)[np.ix_(places[name], places[name])]
+            values = np.linalg.eigvalsh(block)
+            largest = values[np.argmax(np.abs(values))]
+            assert record["block_converged"] and record["block_overlooked"] <= 1e-3
+            assert record["block_curvature"] == pytest.approx(largest, rel=1e-3)
+            assert record["block_size"] == len(block)
+            # No block has a larger norm than the whole (Cauchy's interlacing).
+            [check] = [one for one in checks if one["step"] == record["block_step"]]
+            assert abs(largest) <= abs(check["eigenvalue"][0]) * (1 + 1e-3)
+
+
+def test_blocks_go_on_from_a_checkpoint(problem):
+    run = run_of([], blocks={"at": [0.0, 1.0]})
+    observer, *_ = blocks_of(run, problem)
+    other = BlockObserver(run, problem, print)
+    other.restore(observer.state())
+    assert other.records == observer.records and other.shares.passed == 2
+    kept = observer.state()
+    observer.records["first"][0] = None
+    assert kept["records"]["first"][0] is not None
+
+
+def test_a_pattern_that_chooses_no_parameter_is_named(problem):
+    run = run_of([], blocks={"at": [1.0], "patterns": {"head": "lats"}})
+    with pytest.raises(UserError, match=r"task mnist: blocks\.head: no parameter has 'lats' in"):
+        BlockObserver(run, problem, print)

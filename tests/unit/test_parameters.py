@@ -13,7 +13,7 @@ from samedge.records import parameters
 from samedge.tasks import leaves as leaves_of
 from samedge.tasks.problems import build_problem
 from samedge.training import loop
-from samedge.training.observers import ParameterKeeper
+from samedge.training.observers.parameters import ParameterKeeper
 from synthetic import ENVIRONMENT, run_settings, task_data
 
 pytestmark = pytest.mark.usefixtures("strict_jax")

@@ -69,7 +69,7 @@ def test_the_default_width_is_a_share_of_the_range(nodes, width):
 
 def test_it_imports_no_jax():
     code = (
-        "import sys, samedge.curvature.krylov.quadrature, samedge.figures.density; "
+        "import sys, samedge.curvature.krylov.quadrature, samedge.figures.spectra.density; "
         "print('jax' in sys.modules)"
     )
     scripts = quadrature.__file__.rsplit("/", 4)[0]

@@ -6,8 +6,17 @@ import pytest
 import xarray as xr
 
 from samedge.base.errors import UserError
-from samedge.records import files, schema
-from synthetic import ENVIRONMENT, densities, run, run_settings
+from samedge.records import cubes, files, schema
+from synthetic import (
+    BLOCKS,
+    ENVIRONMENT,
+    blocks,
+    densities,
+    grid_settings,
+    run,
+    run_settings,
+    write_runs,
+)
 
 
 @pytest.fixture
@@ -225,3 +234,65 @@ def test_a_file_with_some_of_the_density_says_what_it_lacks(tmp_path):
     part.to_netcdf(tmp_path / "part.nc", engine="netcdf4")
     with pytest.raises(UserError, match="no variable 'density_weight'"):
         files.read_run(tmp_path / "part.nc")
+
+
+SHARES = {"at": [0.0, 1.0]}
+
+
+def test_blocks_come_back_as_they_were_handed_over(tmp_path):
+    settings = run_settings(blocks=SHARES)
+    whole = run(settings, checks=11)
+    files.write(whole, tmp_path / "run.nc")
+    dataset = files.read_run(tmp_path / "run.nc")
+    assert dataset.attrs["schema_version"] == schema.VERSION
+    assert dataset["block"].values.tolist() == list(BLOCKS)
+    assert dataset["block_check"].values.tolist() == [0.0, 1.0]
+    rows = [_check_of(whole, number) for number in range(11)]
+    for place, found in enumerate(blocks(settings, rows, 100).values()):
+        for number, measured in enumerate(found):
+            assert measured.keys() == {*schema.BLOCK_KEYS}
+            for name, value in measured.items():
+                assert dataset[name].values[0, 0, 0, number, place] == value
+
+
+def test_blocks_of_runs_are_merged_and_those_not_reached_are_missing(tmp_path):
+    settings = grid_settings(eta=["0.3"], blocks=SHARES)
+    diverged = settings[-1].name
+    write_runs(tmp_path, settings, **{diverged: 230})
+    cube = cubes.collect(settings, tmp_path)
+    assert cube["block"].values.tolist() == list(BLOCKS)
+    assert cube["block_curvature"].dims == ("eta", "rho", "seed", "block_check", "block")
+    assert (cube["block_converged"].values[0, -1, 0, 1] == -1).all()
+    assert np.isnan(cube["block_curvature"].values[0, -1, 0, 1]).all()
+    kept = cubes.drop_diverged(cube)
+    assert np.isfinite(kept["block_curvature"].values).all()
+
+
+def test_a_run_with_other_blocks_than_the_rest_is_named(tmp_path):
+    settings = grid_settings(eta=["0.3"], rho=["0", "0.1"], blocks=SHARES)
+    write_runs(tmp_path, settings)
+    other = run(settings[-1])
+    names = ["first", *BLOCKS][: len(BLOCKS)]
+    (tmp_path / f"{settings[-1].name}.nc").unlink()
+    files.write(other.assign_coords(block=names), tmp_path / f"{settings[-1].name}.nc")
+    with pytest.raises(UserError, match="other blocks: it has first, dense_0, dense_1, and the"):
+        cubes.collect(settings, tmp_path)
+
+
+def test_without_blocks_there_is_no_trace_of_them():
+    dataset = run(run_settings())
+    assert not {*schema.BLOCK_KEYS} & {*dataset.variables}
+    assert not {"block_check", "block"} & {*dataset.sizes}
+    assert "blocks" not in files.settings_of(dataset)
+
+
+def test_blocks_too_few_or_with_other_keys_are_refused():
+    settings = run_settings(blocks={"at": [1.0]})
+    check = _check_of(run(run_settings()), 0)
+    outcome = files.Outcome("completed", 0, "", "test_error", 0.5)
+    for found, complaint in (
+        ([], "block first: 0 checks, expected 1"),
+        ([{}], r"block first, check 0: missing keys \['block_step'"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            files.run_dataset(settings, [check], outcome, ENVIRONMENT, blocks={"first": found})

@@ -1,15 +1,26 @@
-"""Every update rule on both sides of its edge, on quadratics, through the project's own step."""
+"""Every update rule on both sides of its edge, on quadratics, through the project's own step.
+
+With those of docs/extending.md.
+"""
+
+import re
+from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samedge.base.registry import Registry
 from samedge.training.steps import StepSpec, take_steps
 from samedge.updates import edges
-from samedge.updates.rule import RULES
+from samedge.updates.displacement import DISPLACEMENTS, Displacement
+from samedge.updates.effective import part_of
+from samedge.updates.rule import RULES, UpdateRule
 
 STEPS = 4000
 MARGIN = 0.01
@@ -65,9 +76,26 @@ CASES = {
     "adam": {"b2": 0.0, "eps": 1.0},
     "adam, decay": {"b1": 0.5, "b2": 0.0, "eps": 1.0, "weight_decay": 0.5},
     "asam": {"adaptive": 1.0},
+    "unified_sam": {"kappa": 0.9},
+    "nadam": {"b1": 0.7, "b2": 0.0, "eps": 1.0},
 }
+
+
+def documented():
+    """Return the update rules of docs/extending.md, by name."""
+    text = (Path(__file__).parents[2] / "docs/extending.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(@RULES\.register.*?)```", text, flags=re.DOTALL)
+    rules = Registry("rule of the example")
+    shared = {"RULES": rules, "UpdateRule": UpdateRule, "part_of": part_of, "partial": partial}
+    shared |= {"Displacement": Displacement, "DISPLACEMENTS": DISPLACEMENTS}
+    for block in blocks:
+        exec(block, shared | {"jax": jax, "jnp": jnp, "optax": optax})
+    return rules
+
+
+KNOWN = {**RULES, **documented()}
 # One object each, so that its steps are compiled once.
-MADE = {case: RULES[case.split(",")[0]](**given) for case, given in CASES.items()}
+MADE = {case: KNOWN[case.split(",")[0]](**given) for case, given in CASES.items()}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from samedge.config import experiment as configuration
 from samedge.config.settings import (
+    BlockSettings,
     BudgetSettings,
     RunSettings,
     ScheduleSettings,
+    StochasticSettings,
     TogetherSettings,
     build,
     decimal_string,
@@ -99,7 +101,14 @@ def test_every_setting_of_a_run_is_in_its_json():
     schedule = ScheduleSettings("warmup", {"steps": 4})
     update = dataclasses.replace(changed.update, settings={"momentum": 0.9}, schedule=schedule)
     dataset = dataclasses.replace(changed.dataset, file="mine.npz")
-    changed = dataclasses.replace(changed, curvature=curvature, update=update, dataset=dataset)
+    changed = dataclasses.replace(
+        changed,
+        curvature=curvature,
+        update=update,
+        dataset=dataset,
+        blocks=BlockSettings((1.0,), {"head": "last"}),
+        stochastic=StochasticSettings(4, 100),
+    )
     written = json.loads(changed.to_json())
     for name, nested in keys(RunSettings):
         assert name in written
@@ -109,7 +118,8 @@ def test_every_setting_of_a_run_is_in_its_json():
 def test_settings_of_before_are_those_that_say_what_held_then():
     """Text without ``ends`` and ``certify`` is of 0.001 and 1, and those give that text.
 
-    Text without settings of the update rule, or a file of the data, is of none, likewise.
+    Text without settings of the update rule, a file of the data, blocks or minibatches is of none,
+    likewise.
     """
     settings = run_settings()
     curvature = dataclasses.asdict(settings.curvature) | {"ends": 0.001, "certify": 1}
@@ -119,7 +129,9 @@ def test_settings_of_before_are_those_that_say_what_held_then():
     dataset = dataclasses.asdict(settings.dataset)
     del dataset["file"]
     changes = {"curvature": curvature, "update": update, "dataset": dataset}
-    before = json.dumps(dataclasses.asdict(settings) | changes, sort_keys=True)
+    plain = dataclasses.asdict(settings) | changes
+    del plain["blocks"], plain["stochastic"]
+    before = json.dumps(plain, sort_keys=True)
     assert RunSettings.from_json(before) == same
     assert same.to_json() == before
     other = dataclasses.replace(same.curvature, ends=0.05)

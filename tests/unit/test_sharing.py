@@ -16,6 +16,7 @@ import pack_experiment
 import plot_density
 import plot_figure
 import plot_supplement
+from samedge.analysis.claims import load_claims
 from samedge.base.errors import UserError
 from samedge.config import experiment
 from samedge.records import cubes as collecting
@@ -494,7 +495,7 @@ def test_what_can_be_drawn_is_what_the_cubes_permit(results, config):
     settings = json.loads(config)
 
     def names(cubes):
-        return list(redraw.drawings(cubes, settings, "step"))
+        return list(redraw.drawings(cubes, settings, "step", load_claims()))
 
     whole = [f"figure_{number:02d}" for number in range(1, 7)]
     others = ["edge_map_mnist", "claims", "supplement_mnist"]

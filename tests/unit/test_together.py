@@ -15,7 +15,8 @@ from samedge.tasks.problems import Problem, build_problem
 from samedge.training import loop, measuring
 from samedge.training.checkpoints import Checkpoints, Interval
 from samedge.training.loop import Member, split_evenly, train_together
-from samedge.training.observers import DensityObserver, ParameterKeeper
+from samedge.training.observers.density import DensityObserver
+from samedge.training.observers.parameters import ParameterKeeper
 from samedge.training.run import Run
 from samedge.training.steps import take_steps_together
 from synthetic import run_settings
@@ -141,6 +142,17 @@ def test_groups_are_few_within_the_bound_and_of_like_sizes(count, most):
 def test_each_comes_to_what_it_comes_to_alone(problem, batch, points):
     runs = runs_at(points, batch_size=batch)
     assert_close(at_once(runs, problem), [alone(run, problem) for run in runs], ROUNDING)
+
+
+def test_what_depends_on_the_optimizers_state_is_that_of_each_run(problem):
+    """Adam keeps moments and counts steps: its effective curvature is made of them."""
+    update = {"name": "adam", "epsilon": 1e-5}
+    runs = runs_at([("0.002", "0.1", 0), ("0.001", "0", 1)], update=update)
+    both = [alone(run, problem) for run in runs]
+    assert_close(at_once(runs, problem), both, ROUNDING)
+    for one in both:
+        for check in one["checks"]:
+            assert check["effective_curvature"] > 1.1 * abs(check["eigenvalue"][0])
 
 
 def test_one_run_is_trained_as_alone(problem, tmp_path):

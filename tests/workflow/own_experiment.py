@@ -1,7 +1,13 @@
-"""An experiment in a folder of one's own: a configuration, a plugin, arrays."""
+"""An experiment in a folder of one's own: a configuration, a plugin, claims, arrays.
 
+The update rule is the one of docs/extending.md whose edge is one of another curvature than the
+Hessian's.
+"""
+
+import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import yaml
 
@@ -14,9 +20,9 @@ import jax.numpy as jnp
 import optax
 
 from samedge.tasks.model import MODELS, Model
-from samedge.updates import edges
+from samedge.updates.displacement import DISPLACEMENTS
+from samedge.updates.effective import part_of
 from samedge.updates.rule import RULES, UpdateRule
-from samedge.updates.rules.sam import normalized
 
 with (Path({mark!r}) / "imported").open("a") as file:
     file.write("once\\n")
@@ -33,19 +39,27 @@ def linear(outputs: int, *, scale: float = 1.0) -> Model:
     return Model(init, apply)
 
 
-@RULES.register("heavy_ball")
-def heavy_ball(*, momentum: float) -> UpdateRule:
-    def edge(gradient_norm, eta, rho):
-        return edges.sam_edge(gradient_norm, eta / (1 + momentum), rho)
-
-    return UpdateRule(normalized, partial(optax.sgd, momentum=momentum), edge)
+"""
+EXTENDING = Path(__file__).parents[2] / "docs/extending.md"
+CLAIMS = """
+[edge_of_nadam]
+claim = "The edge of NAdam is 6.79 times that of gradient descent."
+source = "linear stability"
+tasks = ["numbers"]
+statistic = "early_edge_fraction"
+rho = "all"
+eta = "all"
+over = "min"
+effect = "the edge over 2/η"
+holds = { at_least = 6.7, at_most = 6.8 }
+why = "(1 + 0.9) / ((1 - 0.9) (1 + 2 0.9)) is 6.79."
 """
 TASK = {
     "dataset": {"name": "arrays", "file": "mine.npz", "train_examples": 30, "test_examples": 10},
     "kind": "regression",
     "model": {"name": "linear", "settings": {"scale": 0.1}},
     "loss": {"name": "squared_error"},
-    "update": {"name": "heavy_ball", "epsilon": 1.0e-5, "settings": {"momentum": 0.9}},
+    "update": {"name": "nadam", "epsilon": 1.0e-5, "settings": {"b1": 0.9}},
     "batch_size": None,
     "microbatch": None,
     "eta": [0.01],
@@ -57,9 +71,29 @@ TASK = {
 MINE = {
     "experiment": "mine",
     "density": {"at": []},
+    "blocks": {"at": [1]},
+    "claims": "mine.toml",
     "plugins": ["mine.py"],
     "tasks": {"mnist": None, "cifar10": None, "tiny_shakespeare": None, "numbers": TASK},
 }
+
+
+def effective_curvature(folder: Path, seed: int = 0) -> float:
+    """Return that of the first check without SAM, from the dense matrix.
+
+    The loss is the mean of ``(Xw - y)²``, so that its Hessian is a block ``2 X'X / (n outputs)``
+    for each output. NAdam's first step divides by its preconditioner ``(1 - b1) |g|``.
+    """
+    with np.load(folder / "mine.npz") as data:
+        inputs, targets = data["train_inputs"], data["train_targets"]
+    outputs = targets.shape[1]
+    key, _ = jax.random.split(jax.random.key(seed))
+    weights = 0.1 * np.asarray(jax.random.normal(key, (inputs.shape[1], outputs), np.float32))
+    block = 2 / targets.size * inputs.T @ inputs
+    gradient = 2 / targets.size * inputs.T @ (inputs @ weights - targets)
+    root = 1 / np.sqrt((1 - 0.9) * np.abs(gradient))
+    blocks = [root[:, [i]] * block * root[:, i] for i in range(outputs)]
+    return max(float(np.linalg.eigvalsh(matrix)[-1]) for matrix in blocks)
 
 
 def write(folder: Path) -> Path:
@@ -67,7 +101,11 @@ def write(folder: Path) -> Path:
 
     The plugin leaves a line in the file ``imported`` there whenever it is imported.
     """
-    (folder / "mine.py").write_text(PLUGIN.format(mark=str(folder)), encoding="utf-8")
+    text = EXTENDING.read_text(encoding="utf-8")
+    [rule] = re.findall(r'```python\n(@RULES\.register\("nadam"\)\n.*?)```', text, flags=re.DOTALL)
+    plugin = f"{PLUGIN.format(mark=str(folder))}\n{rule}"
+    (folder / "mine.py").write_text(plugin, encoding="utf-8")
+    (folder / "mine.toml").write_text(CLAIMS, encoding="utf-8")
     random = np.random.default_rng(0)
     arrays = {}
     for split, count in (("train", 30), ("test", 10)):

@@ -52,6 +52,17 @@ def test_a_density_that_is_not_estimated(unrun: Checkout, target):
     assert_message(done, "density_mnist: no density is estimated", "density.at is empty")
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("blocks_mnist", ("no blocks are measured", "such as blocks: {at: [0, 0.5, 1]}")),
+        ("stochastic_mnist", ("nothing of minibatches is measured", "stochastic: {batches: 16}")),
+    ],
+)
+def test_what_is_not_measured_is_not_drawn(unrun: Checkout, target, said):
+    assert_message(unrun.snakemake("--dry-run", target), f"{target}: {said[0]}", said[1])
+
+
 def test_runs_that_do_not_belong_are_named_and_trained_again(changeable: Checkout):
     task = "tiny_shakespeare"
     run, cube = f"runs/{task}/eta0.1_rho0.3_seed0.nc", changeable.result(f"cubes/{task}.nc")

@@ -67,6 +67,16 @@ def test_a_density_plans_what_it_needs(unrun: Checkout, target):
     assert {run[0] for run in plan.runs} == plan.collected == {"cifar10"}
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"), [("blocks", {"at": [1]}), ("stochastic", {"batches": 4})]
+)
+def test_blocks_and_minibatches_are_drawn_where_they_are_measured(unrun: Checkout, name, asked):
+    plan = unrun.plan(changes={name: asked})
+    assert plan.counts == {**WHOLE, "train_run": 8, f"plot_{name}": 3}
+    plan = unrun.plan(f"{name}_mnist", changes={name: asked})
+    assert plan.counts[f"plot_{name}"] == 1 and plan.collected == {"mnist"}
+
+
 def test_without_densities_none_is_drawn(unrun: Checkout):
     plan = unrun.plan(changes={"density": {"at": []}})
     expected = {**WHOLE, "train_run": 8}

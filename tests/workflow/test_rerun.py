@@ -46,7 +46,7 @@ def test_nothing_is_left_to_do(finished: Checkout, targets):
         (f"{PACKAGE}/figures/supplement.py", {"plot_supplement": 3, "all": 1}),
         (f"{SCRIPTS}/plot_figure.py", {"plot_figure": 16, "plot_task_figure": 3, "all": 1}),
         (f"{SCRIPTS}/plot_density.py", {"plot_density": 3, "all": 1}),
-        (f"{PACKAGE}/figures/density.py", {"plot_density": 3, "all": 1}),
+        (f"{PACKAGE}/figures/spectra/density.py", {"plot_density": 3, "all": 1}),
         (f"{PACKAGE}/analysis/claims.toml", {"judge_claims": 1, "all": 1}),
         # Figures draw by them too: what is held against Proposition 3's bounds.
         (f"{PACKAGE}/analysis/quantities.py", DRAWN),

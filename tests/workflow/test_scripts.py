@@ -17,12 +17,14 @@ CONFIG = {
     "tasks": {task: {"figure_rho": float(rho)} for task, rho in RHO.items()},
 }
 
-
+FILES = ("--output-pdf", "none", "--output-png", "none")
 # Those that need what is not here: they end with a message, and have imported all by then.
 NO_NETWORK = {
     "adopt_runs": ("--source", "none", "--configfile", "config.yaml"),
     "collect_audit": ("--grids", "{}", "--audits", "a", "--csv", "a", "--markdown", "a"),
     "download_sample": ("--package", "none", "--output", "none"),
+    "plot_blocks": ("--cube", "none", "--rho", "0", *FILES),
+    "plot_stochastic": ("--cube", "none", "--rho", "0", *FILES),
 }
 # Asks the checkout's own package which files decide scripts and their components.
 ASK = """

@@ -291,6 +291,44 @@ def density_cube(wildcards):
     return f"{RESULTS}/cubes/{wildcards.task}.nc"
 
 
+def blocks_paths(*tasks):
+    """Return both files of the sharpness of the blocks of each task."""
+    return [
+        f"{RESULTS}/figures/blocks_{task}.{kind}"
+        for task in tasks
+        for kind in ("pdf", "png")
+    ]
+
+
+def blocks_cube(wildcards):
+    """Return the cube that blocks are drawn from, if the configuration asks for them."""
+    if not EXPERIMENT.blocks.at:
+        raise WorkflowError(
+            f"blocks_{wildcards.task}: no blocks are measured, because blocks.at is empty or not "
+            "there; give shares of the budget, such as blocks: {at: [0, 0.5, 1]}"
+        )
+    return f"{RESULTS}/cubes/{wildcards.task}.nc"
+
+
+def stochastic_paths(*tasks):
+    """Return both files of what minibatches make of the edges of each task."""
+    return [
+        f"{RESULTS}/figures/stochastic_{task}.{kind}"
+        for task in tasks
+        for kind in ("pdf", "png")
+    ]
+
+
+def stochastic_cube(wildcards):
+    """Return the cube that they are drawn from, if the configuration asks for them."""
+    if not EXPERIMENT.stochastic.batches:
+        raise WorkflowError(
+            f"stochastic_{wildcards.task}: nothing of minibatches is measured, because "
+            "stochastic.batches is 0 or not there; give a number, such as stochastic: {batches: 16}"
+        )
+    return f"{RESULTS}/cubes/{wildcards.task}.nc"
+
+
 def edge_map_paths(*tasks):
     """Return both files of the edge map of each task."""
     return [
@@ -301,7 +339,7 @@ def edge_map_paths(*tasks):
 
 
 def claims_paths():
-    """Return the verdicts on the paper's claims: as a table, as data, and as one page."""
+    """Return the verdicts on the claims: as a table, as data, and as one page."""
     return [
         f"{RESULTS}/claims.csv",
         f"{RESULTS}/claims.json",

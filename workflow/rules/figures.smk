@@ -122,6 +122,76 @@ rule plot_density:
         " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
 
 
+rule plot_blocks:
+    input:
+        cube=blocks_cube,
+        script=script("plot_blocks"),
+        modules=sources("plot_blocks"),
+        style=STYLE,
+    output:
+        pdf=f"{RESULTS}/figures/blocks_{{task}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/blocks_{{task}}.png",
+            caption="../report/blocks.rst",
+            category="{task}",
+            labels={"figure": "sharpness of blocks"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_blocks/{{task}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plot_blocks/{{task}}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        rho=lambda wildcards: EXPERIMENT.tasks[wildcards.task].figure_rho,
+        # For the caption.
+        facts=lambda wildcards, input: FromCube(input.cube),
+        at=", ".join(f"{share:g}" for share in EXPERIMENT.blocks.at),
+    message:
+        "Draw the sharpness of the blocks of {wildcards.task}"
+    shell:
+        "python {input.script} --cube {input.cube:q} --rho {params.rho}"
+        " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
+
+
+rule plot_stochastic:
+    input:
+        cube=stochastic_cube,
+        script=script("plot_stochastic"),
+        modules=sources("plot_stochastic"),
+        style=STYLE,
+    output:
+        pdf=f"{RESULTS}/figures/stochastic_{{task}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/stochastic_{{task}}.png",
+            caption="../report/stochastic.rst",
+            category="{task}",
+            labels={"figure": "minibatches at the edge"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_stochastic/{{task}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plot_stochastic/{{task}}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        rho=lambda wildcards: EXPERIMENT.tasks[wildcards.task].figure_rho,
+        # For the caption.
+        facts=lambda wildcards, input: FromCube(input.cube),
+        batches=EXPERIMENT.stochastic.batches,
+    message:
+        "Draw what minibatches make of the edges of {wildcards.task}"
+    shell:
+        "python {input.script} --cube {input.cube:q} --rho {params.rho}"
+        " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
+
+
 rule plot_supplement:
     input:
         cube=f"{RESULTS}/cubes/{{task}}.converged.nc",

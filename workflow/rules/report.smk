@@ -1,7 +1,9 @@
-# What is made of the cubes beyond the paper's figures: verdicts on its claims, edge maps, the explorer.
+# What is made of the cubes beyond the paper's figures: verdicts on claims, edge maps, the explorer.
 #
 # In the report everything has one label. With several, Snakemake's page offers two values of a
 # label as a switch, and breaks where not every combination of the switches is there.
+
+from samedge.config.settings import CLAIMS_FILE
 
 EXPLORER = [
     "explorer.css",
@@ -12,12 +14,31 @@ EXPLORER = [
 ]
 
 
+if EXPERIMENT.claims:
+    CLAIMS = f"{RESULTS}/{CLAIMS_FILE}"
+
+    rule copy_claims:
+        input:
+            # Recorded by its name, so that what it lies in may move.
+            sourcecache_entry(str(EXPERIMENT.claims), EXPERIMENT.claims.name),
+        output:
+            CLAIMS,
+        localrule: True
+        message:
+            "Copy the table of claims"
+        shell:
+            "cp {input:q} {output:q}"
+
+else:
+    CLAIMS = source_file(f"{PACKAGE}/analysis/claims.toml")
+
+
 rule judge_claims:
     input:
         cubes=expand(f"{RESULTS}/cubes/{{task}}.nc", task=TASKS),
         script=script("judge_claims"),
         modules=sources("judge_claims"),
-        table=source_file(f"{PACKAGE}/analysis/claims.toml"),
+        table=CLAIMS,
         style=STYLE,
     output:
         csv=f"{RESULTS}/claims.csv",
@@ -27,7 +48,7 @@ rule judge_claims:
             f"{RESULTS}/figures/claims.png",
             caption="../report/claims.rst",
             category="experiment",
-            labels={"figure": "verdicts on the paper's claims"},
+            labels={"figure": "verdicts on claims"},
         ),
     log:
         f"{RESULTS}/logs/judge_claims.log",
@@ -41,9 +62,9 @@ rule judge_claims:
     params:
         rho=[EXPERIMENT.tasks[task].figure_rho for task in TASKS],
     message:
-        "Judge the paper's claims"
+        "Judge the claims"
     shell:
-        "python {input.script} --cubes {input.cubes:q} --rho {params.rho}"
+        "python {input.script} --claims {input.table:q} --cubes {input.cubes:q} --rho {params.rho}"
         " --csv {output.csv:q} --json {output.json:q}"
         " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
 

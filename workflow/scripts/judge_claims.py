@@ -1,4 +1,4 @@
-"""Judge the paper's claims by the cubes of an experiment: CSV, JSON, and a picture of verdicts."""
+"""Judge claims by the cubes of an experiment: CSV, JSON, and a picture of verdicts."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.analysis import verdicts
-from samedge.analysis.claims import load_claims
+from samedge.analysis.claims import TABLE, load_claims
 from samedge.base.errors import Parser, UserError, run_script
 from samedge.base.files import whole_file
 from samedge.base.log import say
@@ -19,6 +19,9 @@ from samedge.records import files
 def main(argv: list[str] | None = None) -> None:
     """Judge an experiment from the command line."""
     parser = Parser(__doc__)
+    parser.add_argument(
+        "--claims", type=Path, default=TABLE, help="table of claims (default: the paper's)"
+    )
     parser.add_argument("--cubes", nargs="+", type=Path, required=True, help="a cube per task")
     parser.add_argument(
         "--rho", nargs="+", required=True, help="for each cube, the radius of the SAM runs to judge"
@@ -36,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     by_task = files.read_cubes(arguments.cubes)
     cubes = [*by_task.values()]
     rho = dict(zip(by_task, arguments.rho, strict=True))
-    judged = verdicts.judge_all(load_claims(), cubes, rho)
+    judged = verdicts.judge_all(load_claims(arguments.claims), cubes, rho)
     rows = [verdicts.as_row(one) for one in judged]
     with (
         whole_file(arguments.csv) as temporary,

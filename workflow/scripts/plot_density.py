@@ -6,7 +6,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.base.errors import Parser, run_script
-from samedge.figures import density, paper
+from samedge.figures import paper
+from samedge.figures.spectra import density
 from samedge.records import files
 
 

@@ -1,4 +1,6 @@
-"""The paper's claims as data: what the entries of ``claims.toml`` mean, and how they are read.
+"""Claims as data: what the entries of a table such as ``claims.toml`` mean, and how they are read.
+
+``claims.toml`` has those of the paper. A configuration may name another table.
 
 What a claim measures is in :mod:`samedge.analysis.statistics`, how it is judged in
 :mod:`samedge.analysis.verdicts`.
@@ -6,7 +8,7 @@ What a claim measures is in :mod:`samedge.analysis.statistics`, how it is judged
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,10 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the table; see the head of ``claims.toml`` for the fields."""
+    """One claim of a table; see the head of ``claims.toml`` for the fields."""
 
     name: str
     claim: str
-    section: str
-    figures: tuple[int, ...]
     tasks: tuple[str, ...]
     statistic: str
     rho: str
@@ -65,6 +65,20 @@ class Claim:
     effect: str
     holds: Mapping[str, float]
     why: str
+    section: str = ""
+    figures: tuple[int, ...] = ()
+    source: str = ""
+
+    @property
+    def where(self) -> str:
+        """Who makes the claim: section and figures of the paper, or else the source."""
+        if not self.section:
+            return self.source
+        found = f"Section {self.section}"
+        if self.figures:
+            several = "s" * (len(self.figures) > 1)
+            found += f", Figure{several} {', '.join(map(str, self.figures))}"
+        return found
 
     @property
     def definition(self) -> str:
@@ -97,22 +111,29 @@ def load_claims(path: Path = TABLE) -> list[Claim]:
     Raises
     ------
     UserError
-        If it is no TOML, or a claim has a field that is missing or unknown, or an unknown name in
-        one.
+        If it is no TOML, has no claim, or a claim has a field that is missing or unknown, or an
+        unknown name in one.
     """
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a table of claims ({error})") from error
+    if not table:
+        raise UserError(f"{path}: has no claim; give one in a table of its own, such as [my_claim]")
     return [_claim(path, name, entry) for name, entry in table.items()]
 
 
 def _claim(path: Path, name: str, entry: Mapping[str, Any]) -> Claim:
     """Return a claim of the table, its names checked."""
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{path}: {name}: must be a table of its own, [{name}], found {entry!r}")
+    needed = {one.name for one in fields(Claim) if one.default is MISSING} - {"name"}
     known = {one.name for one in fields(Claim)} - {"name"}
-    if entry.keys() != known:
-        wrong = sorted(known ^ entry.keys())
+    wrong = sorted((needed - entry.keys()) | (entry.keys() - known))
+    if wrong:
         raise UserError(f"{path}: {name}: missing or unknown: {', '.join(wrong)}")
+    if not (entry.get("section") or entry.get("source")):
+        raise UserError(f"{path}: {name}: says not who claims it; give section, or source")
     statistics = STATISTICS if entry["tasks"] else FORMULAS
     for key, choices in (
         ("statistic", statistics),
@@ -127,5 +148,5 @@ def _claim(path: Path, name: str, entry: Mapping[str, Any]) -> Claim:
             )
     if not entry["holds"] or not entry["holds"].keys() <= BOUNDS.keys():
         raise UserError(f"{path}: {name}.holds must have some of {', '.join(BOUNDS)}")
-    lists = {key: tuple(entry[key]) for key in ("figures", "tasks")}
+    lists = {key: tuple(entry[key]) for key in ("figures", "tasks") if key in entry}
     return Claim(**{**entry, **lists, "name": name})

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from samedge.analysis.claims import load_claims
+from samedge.analysis.claims import Claim
 from samedge.analysis.statistics import STATISTICS
 from samedge.analysis.verdicts import judge_all
 from samedge.base.errors import UserError
@@ -76,13 +76,16 @@ def read_experiment(path: Path) -> dict[str, xr.Dataset]:
     return read_cubes(files)
 
 
-def compare(first: Cubes, second: Cubes) -> str:
-    """Return, as Markdown, everything in which two experiments differ by more than seed noise."""
+def compare(first: Cubes, second: Cubes, claims: Sequence[Claim]) -> str:
+    """Return, as Markdown, everything in which two experiments differ by more than seed noise.
+
+    The verdicts that are compared are those on ``claims``.
+    """
     sections = {
         "Settings": list(setting_lines(first, second)),
         "Endings": list(ending_lines(first, second)),
         "Statistics": list(statistic_lines(first, second)),
-        "Verdicts": list(verdict_lines(first, second)),
+        "Verdicts": list(verdict_lines(first, second, claims)),
     }
     return "\n\n".join(
         "\n".join([f"## {title}", "", *(f"- {line}" for line in lines or ["no difference"])])
@@ -153,11 +156,11 @@ def statistic_lines(first: Cubes, second: Cubes) -> Iterator[str]:
     yield from map(str, found)
 
 
-def verdict_lines(first: Cubes, second: Cubes) -> Iterator[str]:
+def verdict_lines(first: Cubes, second: Cubes, claims: Sequence[Claim]) -> Iterator[str]:
     """Yield the claims on which the verdicts are not the same, of tasks that both have."""
     shared = [task for task in first if task in second]
     judged = [
-        judge_all(load_claims(), [cubes[task] for task in shared], _radii(cubes))
+        judge_all(claims, [cubes[task] for task in shared], _radii(cubes))
         for cubes in (first, second)
     ]
     for one, other in zip(*judged, strict=True):

@@ -16,6 +16,16 @@ import xarray as xr
 from samedge.records.files import settings_of
 from samedge.updates.edges import negative_curvature_bound
 
+#: What minibatches make of the edge, in words.
+STOCHASTIC = {
+    "batch_sharpness": "batch sharpness, E[gᵀHg]/E‖g‖², over 2/η",
+    "mean_batch_quotient": "E[gᵀHg/‖g‖²] of minibatches over 2/η",
+    "sam_batch_sharpness": "E[hᵀHh]/E[hᵀg] of minibatches, h the SAM gradient, over 2/η",
+    "step_sharpness": "E[sᵀHs]/(-E[sᵀg]) of minibatches, s the rule's step, over 2",
+    "noise_interaction": "gradient-noise interaction, E[gᵀFg]/‖∇L‖², over 2/η",
+    "sample_eigenvalue": "λ1 of the fixed sample over 2/η",
+}
+
 #: Within this relative distance a check is at the edge. Where the edge is far below 2/eta, a step
 #: multiplies the gradient by :math:`1 - 2r^2` at :math:`r = \lambda/\text{edge}`; from 3/4 to 5/4
 #: that is -0.1 to -2.1, around the edge's -1: a quarter is the scale of the instability itself.
@@ -55,6 +65,19 @@ def scheduled(cube: xr.Dataset) -> np.ndarray:
     """Return for which runs the learning rate is not the same at every check."""
     rates = cube["learning_rate"].values
     return np.any(np.isfinite(rates) & (rates != rates[..., :1]), axis=-1)
+
+
+def over_threshold(cube: xr.Dataset, name: str) -> np.ndarray:
+    """Return one of :data:`STOCHASTIC` over the value at which the loss stays as it is.
+
+    1 is what a step has that changes nothing of the expected loss of a quadratic. The shape is
+    (eta, rho, seed, check), NaN where it was not measured.
+    """
+    if name not in cube:
+        return np.full(cube["step"].shape, np.nan)
+    rates = cube["learning_rate"].values
+    threshold = 2.0 if name.removesuffix("_error") == "step_sharpness" else 2 / rates
+    return cube[name].values / threshold
 
 
 def sharpness(cube: xr.Dataset) -> np.ndarray:
@@ -133,9 +156,11 @@ def gd_baseline(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
     return np.broadcast_to(values[:, zero : zero + 1], values.shape)
 
 
-def late_over_early(cube: xr.Dataset, name: str) -> np.ndarray:
-    """Return a variable's median over the last quarter of the steps over that of the first."""
-    values = cube[name].values
+def late_over_early(cube: xr.Dataset, values: np.ndarray) -> np.ndarray:
+    """Return the median over the last quarter of the steps over that over the first.
+
+    ``values`` are of a cube's checks: (eta, rho, seed, check).
+    """
     first = median_of_checks(values, ~late(cube, EARLY), fewest=1)
     return median_of_checks(values, late(cube, 1 - EARLY), fewest=1) / first
 

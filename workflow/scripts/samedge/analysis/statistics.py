@@ -11,6 +11,7 @@ says :mod:`samedge.analysis.quantities`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -18,6 +19,7 @@ import xarray as xr
 from samedge.analysis.quantities import (
     EARLY,
     NARROW,
+    STOCHASTIC,
     WIDTH,
     chance_alignment,
     first_crossing,
@@ -27,6 +29,7 @@ from samedge.analysis.quantities import (
     late_median,
     late_over_early,
     median_of_checks,
+    over_threshold,
     ratio_to_edge,
     share_near_edge,
     share_of_checks,
@@ -69,19 +72,27 @@ def statistic(
     return enter
 
 
-@statistic("edge_ratio", "median over the late checks of |λ1| / edge")
+@statistic(
+    "edge_ratio",
+    "median over the late checks of what meets the edge (|λ1| for gradient descent and SAM) "
+    "over it",
+)
 def sharpness_over_edge(cube: xr.Dataset) -> np.ndarray:
     """Return how far a run is from its edge: 1 is at the edge."""
     return late_median(cube, ratio_to_edge(cube))
 
 
-@statistic("share_within_25", "share of the late checks with |λ1| within 25 % of the edge")
+@statistic(
+    "share_within_25", "share of the late checks within 25 % of the edge, as edge_ratio has it"
+)
 def share_within_25(cube: xr.Dataset) -> np.ndarray:
     """Return the share of late checks at the edge, from 0 to 1."""
     return share_near_edge(cube, WIDTH)
 
 
-@statistic("share_within_10", "share of the late checks with |λ1| within 10 % of the edge")
+@statistic(
+    "share_within_10", "share of the late checks within 10 % of the edge, as edge_ratio has it"
+)
 def share_within_10(cube: xr.Dataset) -> np.ndarray:
     """Return the share of late checks close to the edge, from 0 to 1."""
     return share_near_edge(cube, NARROW)
@@ -171,7 +182,8 @@ def at_edge_more_than_gd(cube: xr.Dataset) -> np.ndarray:
 )
 def edge_and_gradient_kept(cube: xr.Dataset) -> np.ndarray:
     """Return below 1 for a run in which both the gradient norm and the edge have fallen."""
-    return np.maximum(late_over_early(cube, "sam_edge"), late_over_early(cube, "gradient_norm"))
+    kept = [late_over_early(cube, cube[name].values) for name in ("sam_edge", "gradient_norm")]
+    return np.maximum(*kept)
 
 
 @statistic(
@@ -180,7 +192,16 @@ def edge_and_gradient_kept(cube: xr.Dataset) -> np.ndarray:
 )
 def edge_kept(cube: xr.Dataset) -> np.ndarray:
     """Return below 1 for a run whose edge has fallen."""
-    return late_over_early(cube, "sam_edge")
+    return late_over_early(cube, cube["sam_edge"].values)
+
+
+@statistic(
+    "sharpness_kept",
+    "median of |λ1| over the last quarter of the steps, over that over the first quarter",
+)
+def sharpness_kept(cube: xr.Dataset) -> np.ndarray:
+    """Return above 1 for a run whose operator norm has risen."""
+    return late_over_early(cube, sharpness(cube))
 
 
 @statistic(
@@ -318,3 +339,13 @@ def negative_curvature_allowed(cube: xr.Dataset) -> np.ndarray:
     """Return at what share of checks no eigenvalue is below Proposition 3's bound, from 0 to 1."""
     ratio = judged_negative_curvature_ratio(cube)
     return share_of_checks(ratio <= 1, late(cube, EARLY) & ~np.isnan(ratio))
+
+
+def _late_over_threshold(name: str, cube: xr.Dataset) -> np.ndarray:
+    return late_median(cube, over_threshold(cube, name))
+
+
+for _name, _words in STOCHASTIC.items():
+    statistic(f"{_name}_ratio", f"median over the late checks of {_words}")(
+        partial(_late_over_threshold, _name)
+    )

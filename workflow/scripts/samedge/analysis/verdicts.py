@@ -1,4 +1,4 @@
-"""The paper's claims, judged: the table of claims and the cubes of an experiment in, verdicts out.
+"""Claims, judged: a table of claims and the cubes of an experiment in, verdicts out.
 
 Of a claim (:mod:`samedge.analysis.claims`) the runs of one seed give one number, its *effect*, and
 the claim holds in that seed if the effect lies in the claim's range. Over seeds it *holds* if it
@@ -158,6 +158,7 @@ def as_row(judged: Verdict) -> dict[str, Any]:
         "wording": claim.claim,
         "section": claim.section,
         "figures": " ".join(map(str, claim.figures)),
+        "source": claim.source,
         "statistic": claim.definition,
         "why": claim.why,
         "stand_in": judged.stand_in,

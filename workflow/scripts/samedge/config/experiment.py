@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -87,10 +88,20 @@ def resolved(experiment: settings.Experiment) -> str:
     values["experiment"] = values.pop("name")
     if values["container"] is None:
         del values["container"]
+    # Where an archive has it, beside the configuration.
+    if values.pop("claims") is not None:
+        values["claims"] = settings.CLAIMS_FILE
+    del values["blocks"]["patterns"]  # which are each task's
+    if not values["blocks"]["at"]:
+        del values["blocks"]
+    if not values["stochastic"]["batches"]:
+        del values["stochastic"]
     del values["data_files"]
     for task in values["tasks"].values():
         if task["dataset"]["file"] is None:
             del task["dataset"]["file"]
+        if not task["blocks"]:
+            del task["blocks"]
     # Where an archive has them, beside the configuration.
     values["plugins"] = [f"{PLUGIN_FOLDER}/{path.name}" for path in values["plugins"]]
     if not values["plugins"]:
@@ -137,8 +148,12 @@ def validate(
             use_plugins(plugins)
         except UserError as error:
             problems = [f"plugins: {error}"]
+    claims = None
     if not problems:
         problems = [*cross_problems(plain)]
+        if plain.get("claims"):
+            claims = (_beside(paths, config, "claims") / plain["claims"]).resolve()
+            problems += _claims_problems(claims)
     if problems:
         raise UserError("\n  ".join([f"{where} is not a valid experiment:", *problems]))
     files = {
@@ -149,6 +164,7 @@ def validate(
     return _experiment(
         plain
         | {
+            "claims": claims,
             "plugins": tuple(path.resolve() for path in plugins),
             "data_files": {name: path.resolve() for name, path in files.items()},
         }
@@ -201,6 +217,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _claims_problems(path: Path) -> Iterator[str]:
+    """Yield why a table of claims cannot be read; what is in it is looked at by who judges."""
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        yield f"claims: {path}: cannot be read ({error.strerror})"
+    except ValueError as error:
+        yield f"claims: {path}: no TOML: {error}"
+
+
 def _malformed(value: Any, path: tuple[Any, ...]) -> Iterator[str]:
     """Yield what YAML can say and JSON cannot: keys that are no text, infinity, not-a-number."""
     if isinstance(value, dict):
@@ -241,10 +267,14 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
         "checkpoints": settings.CheckpointSettings,
         "curvature": settings.CurvatureSettings,
         "density": settings.DensitySettings,
+        "blocks": settings.BlockSettings,
+        "stochastic": settings.StochasticSettings,
         "audit": settings.AuditSettings,
         "divergence": settings.DivergenceSettings,
         "figures": settings.FigureSettings,
     }
     config["curvature"] = LATER | config["curvature"]
+    config["blocks"] = config.get("blocks", {"at": []})
+    config["stochastic"] = config.get("stochastic", {"batches": 0})
     built = {key: settings.build(cls, config[key]) for key, cls in parts.items()}
     return settings.Experiment(**(config | built | {"tasks": tasks}))

@@ -1,5 +1,6 @@
 """What no schema can say of a configuration: its names, and what one key says of another."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with references between the keys of a configuration, and with names."""
     yield from _duplicates("seeds", config["seeds"])
     yield from _duplicates("together.axes", config["together"]["axes"])
-    for extra in ("density", "audit"):
-        yield from _shares_problems(f"{extra}.at", config[extra]["at"])
+    for extra in ("density", "blocks", "audit"):
+        yield from _shares_problems(f"{extra}.at", config.get(extra, {}).get("at", []))
     products, wanted = config["curvature"]["max_products"], config["curvature"]["eigenvalues"]
     if products < 2 * wanted:
         yield (
@@ -40,6 +41,7 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
             radii = ", ".join(map(str, task["rho"]))
             yield f"{prefix}.figure_rho: found {task['figure_rho']}, must be one of rho: {radii}"
         yield from _name_problems(prefix, task)
+        yield from _pattern_problems(f"{prefix}.blocks", task.get("blocks", {}))
         yield from _schedule_problems(prefix, task["budget"], task["checks"])
         yield from _batch_problems(prefix, task)
 
@@ -120,6 +122,14 @@ def _setting_problems(
     missing = [name for name, default in accepted.items() if not default and name not in given]
     if missing:
         yield f"{key}: missing {', '.join(missing)}"
+
+
+def _pattern_problems(key: str, patterns: Mapping[str, str]) -> Iterator[str]:
+    for name, pattern in patterns.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"{key}.{name}: {pattern!r} is no regular expression: {error}"
 
 
 def _schedule_problems(

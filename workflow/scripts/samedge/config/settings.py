@@ -17,6 +17,8 @@ from samedge.config.building import as_before, build
 
 # Runs that train at once where neither the configuration nor a CPU says otherwise.
 MOST_TOGETHER = 8
+#: The table of claims that a configuration names, among the results and in an archive.
+CLAIMS_FILE = "claims.toml"
 #: Where data sets come from that have a source of their own.
 OWN_SOURCES = {"tfds": "tfds", "arrays": "file"}
 # The numbers of float32 that are not zero and keep all their digits.
@@ -145,6 +147,26 @@ class DensitySettings:
 
 
 @dataclass(frozen=True)
+class BlockSettings:
+    """At which shares of the budget the sharpness of blocks of the Hessian is measured, and the
+    pattern of the names of each block's parameters, by the block's name; without any it is layers.
+    """
+
+    at: tuple[float, ...] = ()
+    patterns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StochasticSettings:
+    """By how many minibatches a check measures what they make of the edge, none if 0, and on how
+    many examples that are held fixed; None for all.
+    """
+
+    batches: int = 0
+    examples: int | None = None
+
+
+@dataclass(frozen=True)
 class AuditSettings:
     """At which shares of the budget the parameters are kept, to be audited in float64."""
 
@@ -188,16 +210,22 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TaskSettings(TrainingSettings):
-    """One task of the configuration with its grid of learning rates and radii."""
+    """One task of the configuration with its grid of learning rates and radii, and the patterns of
+    its blocks.
+    """
 
     eta: tuple[str, ...]
     rho: tuple[str, ...]
     figure_rho: str
+    blocks: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RunSettings(TrainingSettings):
-    """Everything that determines one training run (but for the machine)."""
+    """Everything that determines one training run (but for the machine).
+
+    ``blocks`` and ``stochastic`` came later.
+    """
 
     task: str
     eta: str
@@ -209,6 +237,8 @@ class RunSettings(TrainingSettings):
     audit: AuditSettings
     divergence: DivergenceSettings
     precision: str
+    blocks: BlockSettings = BlockSettings()
+    stochastic: StochasticSettings = StochasticSettings()
 
     @property
     def name(self) -> str:
@@ -275,6 +305,9 @@ class Experiment:
     divergence: DivergenceSettings
     figures: FigureSettings
     tasks: Mapping[str, TaskSettings]
+    blocks: BlockSettings = BlockSettings()
+    stochastic: StochasticSettings = StochasticSettings()
+    claims: Path | None = None
     container: str | None = None
     plugins: tuple[Path, ...] = ()
     data_files: Mapping[str, Path] = dataclasses.field(default_factory=dict)  # by task
@@ -294,6 +327,8 @@ class Experiment:
             audit=self.audit,
             divergence=self.divergence,
             precision=self.precision,
+            blocks=BlockSettings(self.blocks.at, settings.blocks if self.blocks.at else {}),
+            stochastic=self.stochastic if self.stochastic.batches else StochasticSettings(),
             **shared,
         )
 

@@ -1,4 +1,4 @@
-"""The verdicts on the paper's claims on one page: claims by tasks, effects printed."""
+"""The verdicts on claims on one page: claims by tasks, effects printed."""
 
 import math
 import textwrap
@@ -21,6 +21,7 @@ LOOKS = {
     NOT_TESTABLE: ("#e4e4e4", "?"),
 }
 WRAP = 80  # characters of a claim per line
+LONGEST = 16  # characters of a task's name in letters of the usual size
 ROW, WORDING, COLUMN, HEAD, FOOT = 0.46, 3.9, 1.25, 0.62, 0.62  # inches
 
 
@@ -45,10 +46,13 @@ def draw(judged: Sequence[Verdict], tasks: Sequence[str]) -> Figure:
         ax = figure.add_axes((0, 0, 1, 1))
         ax.set(xlim=(0, width), ylim=(height, 0))
         ax.set_axis_off()
-        ax.text(0.08, 0.2, "The paper's claims, judged", fontsize="large", va="center")
+        title = "The paper's claims, judged" if claims[0].section else "Claims, judged"
+        ax.text(0.08, 0.2, title, fontsize="large", va="center")
         for number, task in enumerate(columns):
             x = WORDING + COLUMN * (number + 0.5)
-            ax.text(x, HEAD - 0.14, task, ha="center", va="center", fontweight="bold")
+            size = "medium" if len(task) <= LONGEST else "small"
+            bold = ax.text(x, HEAD - 0.14, task, ha="center", va="center", fontweight="bold")
+            bold.set_fontsize(size)
         for row, claim in enumerate(claims):
             y = HEAD + ROW * row
             _wording(ax, claim, y)
@@ -60,17 +64,14 @@ def draw(judged: Sequence[Verdict], tasks: Sequence[str]) -> Figure:
 
 
 def _wording(ax: Axes, claim: Claim, y: float) -> None:
-    """Write a claim, where the paper makes it, and what the number has to be."""
-    where = f"Section {claim.section}"
-    if claim.figures:
-        where += f", Figure{'s' * (len(claim.figures) > 1)} {', '.join(map(str, claim.figures))}"
+    """Write a claim, who makes it, and what the number has to be."""
     lines = textwrap.wrap(claim.claim, WRAP)
     ax.axhline(y, color="0.88", linewidth=0.6)
     ax.text(0.08, y + 0.04, "\n".join(lines), va="top", fontsize="small", linespacing=1.05)
     ax.text(
         0.08,
         y + ROW - 0.04,
-        f"{where}. Holds for {claim.effect} {claim.range}",
+        f"{claim.where}. Holds for {claim.effect} {claim.range}",
         va="bottom",
         fontsize="x-small",
         color="0.4",

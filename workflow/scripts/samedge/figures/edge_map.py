@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from samedge.analysis.quantities import median_over_seeds
+from samedge.analysis.quantities import median_over_seeds, meets_another
 from samedge.analysis.statistics import STATISTICS
 from samedge.figures import paper
 from samedge.records import describe, files
@@ -123,7 +123,8 @@ def _heatmap(ax: Axes, cube: xr.Dataset, shown: Map, numbers: bool) -> None:
         ax.scatter(column + 0.5, row + 0.5, s=6, marker="x", color="black", linewidths=0.5)
     ax.set_facecolor("0.92")
     ax.grid(False)
-    ax.set_title(shown.title, loc="left")
+    effective = shown.statistic == "edge_ratio" and meets_another(cube).any()
+    ax.set_title("Median effective curvature / edge" if effective else shown.title, loc="left")
     ax.set(xlabel=r"$\rho$", ylabel=r"$\eta$")
     ax.tick_params(length=0, labelrotation=0)
 
@@ -174,8 +175,12 @@ def _luminance(colour: tuple[float, ...] | np.ndarray) -> float:
 
 def _explanation(cube: xr.Dataset, numbers: bool) -> str:
     """Return what the numbers are."""
-    text = "Late checks, those in the second half of a run's steps; the edge is the SAM edge, "
-    text += r"2/$\eta$ at $\rho$ = 0; the loss is over the last quarter."
+    name = describe.edge(cube)
+    edge = r"the SAM edge, 2/$\eta$ at $\rho$ = 0" if name == "SAM edge" else "that of the rule"
+    text = (
+        f"Late checks, those in the second half of a run's steps; the edge is {edge}; the loss is "
+    )
+    text += "over the last quarter."
     if cube.sizes["seed"] > 1:
         text += f" Medians over {cube.sizes['seed']} seeds."
     if not numbers:

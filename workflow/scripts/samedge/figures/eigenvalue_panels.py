@@ -24,6 +24,8 @@ from samedge.figures.panels import (
 from samedge.figures.time_axis import TimeAxis
 from samedge.records import describe, schema
 
+DEEPEST = 1e-4  # of the top of a logarithmic axis: what lies below it is cut off
+
 
 def eigenvalues(
     ax: Axes,
@@ -99,6 +101,7 @@ def eigenvalues(
 def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool) -> None:
     """Set y limits by the edges and the settled eigenvalues; say how high a cut transient goes."""
     settled, edges, everything = [], [], []
+    deepest = DEEPEST
     for run in map(measured, runs):
         magnitudes = np.abs(run["eigenvalue"].values)
         late = run["step"].values >= TRANSIENT * np.nanmax(run["step"].values, initial=0)
@@ -109,6 +112,7 @@ def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool
         if meets_another(run).any():
             settled.append(run["effective_curvature"].values[late])
             everything.append(run["effective_curvature"].values)
+            deepest = 0.0  # both curvatures are shown, however far apart
         elif gd_edge:
             gd = 2 / run["learning_rate"].values[late] if scheduled(run) else run["gd_edge"].values
             edges.append(gd)
@@ -121,7 +125,7 @@ def scale_eigenvalues(ax: Axes, runs: list[xr.Dataset], log: bool, gd_edge: bool
         low = finite([drawn[drawn > 0], anchors[anchors > 0]])
         top = 1.7 * max(anchors.max(), np.quantile(drawn, 0.99) if drawn.size else 0)
         log_scale(ax)
-        ax.set_ylim(max(0.7 * low.min(), 1e-4 * top), top)
+        ax.set_ylim(max(0.7 * low.min(), deepest * top), top)
     else:
         ax.set_ylim(0, top)
     say_cut(ax, drawn, top)

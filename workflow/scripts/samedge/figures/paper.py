@@ -263,9 +263,9 @@ def legend_entries(axes: Iterable[Axes]) -> dict[str, Artist]:
     return {label: entries[label] for label in sorted(entries, key=place)}
 
 
-def finish(figure: Figure, text: str, entries: Mapping[str, Artist]) -> None:
+def finish(figure: Figure, text: str, entries: Mapping[str, Artist], columns: int = 0) -> None:
     """Lay a figure out, with one legend for all panels below them and a footnote below that."""
-    columns = max(1, int(0.9 * figure.get_figwidth()))
+    columns = columns or max(1, int(0.9 * figure.get_figwidth()))
     text = textwrap.fill(text, int(19 * figure.get_figwidth()))
     # In inches: the engine for constrained layouts cannot stack a legend and a text by itself.
     foot = 0.07 + 0.11 * (1 + text.count("\n"))

@@ -36,6 +36,11 @@ def read_runs(expected: Sequence[RunSettings], folder: Path) -> tuple[Gathering,
         if run.attributes["settings"] != wanted:
             other = differences(json.loads(str(run.attributes["settings"])), json.loads(wanted))
             problems[settings.name] = "other settings: " + "; ".join(other)
+        elif gathering.blocks and run.blocks != gathering.blocks:
+            problems[settings.name] = (
+                f"other blocks: it has {', '.join(run.blocks)}, and the runs before "
+                f"{', '.join(gathering.blocks)}"
+            )
         else:
             gathering.put(settings, run)
     problems |= _outvoted(gathering, expected, "data_checksum", _other_data)
@@ -180,7 +185,8 @@ def _cube(gathering: Gathering, problems: dict[str, str]) -> xr.Dataset:
         attributes["missing_runs"] = "; ".join(
             f"{name} ({text})" for name, text in problems.items()
         )
-    return files.assemble(gathering.values(), grid["eta"], grid["rho"], grid["seed"], attributes)
+    eta, rho, seed = (grid[axis] for axis in schema.PER_RUN)
+    return files.assemble(gathering.values(), eta, rho, seed, attributes, gathering.blocks)
 
 
 def _shared(values: Collection) -> object:

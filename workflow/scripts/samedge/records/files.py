@@ -3,8 +3,8 @@
 A *run file* holds one training job. A *cube* holds every run of a task. Both have the same
 variables with the dimensions ``eta, rho, seed, check, rank``; a run file is a cube whose ``eta``,
 ``rho`` and ``seed`` have length 1. Where a spectral density is estimated there are also
-``density_check, probe, node``. What was not measured is NaN (``-1`` for the one flag that cannot
-be NaN), never zero.
+``density_check, probe, node``, where blocks are measured ``block_check, block``. What was not
+measured is NaN (``-1`` for the flags, which cannot be NaN), never zero.
 """
 
 import dataclasses
@@ -61,16 +61,19 @@ def assemble(
     rho: Sequence[str],
     seed: Sequence[int],
     attributes: Mapping[str, object],
+    blocks: Sequence[str] = (),
 ) -> xr.Dataset:
     """Return the cube with these values on the grid of these labels (decimal strings).
 
-    ``gd_edge`` is filled in from ``eta``; the coordinates ``eta`` and ``rho`` are the numbers,
-    ``eta_label`` and ``rho_label`` the spelling of the config.
+    ``blocks`` are the names of blocks, where they are measured. ``gd_edge`` is filled in from
+    ``eta``; the coordinates ``eta`` and ``rho`` are the numbers, ``eta_label`` and ``rho_label``
+    the spelling of the config.
     """
     eta_numbers = np.array([float(label) for label in eta], np.float64)
     rho_numbers = np.array([float(label) for label in rho], np.float64)
     checks, ranks = np.shape(values["eigenvalue"])[-2:]
-    shares = json.loads(str(attributes["settings"]))["density"]["at"]
+    settings = json.loads(str(attributes["settings"]))
+    shares, block_shares = settings["density"]["at"], schema.block_shares(settings)
     coordinates = {
         "eta": (("eta",), eta_numbers, {"long_name": "step size", "units": "1"}),
         "rho": (("rho",), rho_numbers, {"long_name": "SAM radius; 0 is GD or SGD", "units": "1"}),
@@ -80,9 +83,14 @@ def assemble(
         "eta_label": (("eta",), np.array(eta, object), {"long_name": "eta as configured"}),
         "rho_label": (("rho",), np.array(rho, object), {"long_name": "rho as configured"}),
     }
+    meaning = {"long_name": "share of the budget spent", "units": "1"}
     if shares:
-        meaning = {"long_name": "share of the budget spent", "units": "1"}
         coordinates["density_check"] = (("density_check",), np.array(shares, np.float64), meaning)
+    if block_shares:
+        where = np.array(block_shares, np.float64)
+        coordinates["block_check"] = (("block_check",), where, meaning)
+        named = {"long_name": "layer, or block of parameters as configured"}
+        coordinates["block"] = (("block",), np.array(blocks, object), named)
     filled = {**values, "gd_edge": np.array([gd_edge(number) for number in eta_numbers])}
     data = {
         name: (schema.VARIABLES[name].dims, filled[name], schema.VARIABLES[name].attributes())
@@ -99,6 +107,8 @@ def run_dataset(
     attributes: Mapping[str, object],
     densities: Sequence[Mapping[str, object] | None] = (),
     history: str = "trained and measured by samedge",
+    blocks: Mapping[str, Sequence[Mapping[str, object] | None]] | None = None,
+    stochastic: Sequence[Mapping[str, object]] = (),
 ) -> xr.Dataset:
     """Return the run file of one run.
 
@@ -119,12 +129,18 @@ def run_dataset(
         ended before.
     history
         How it was trained, in words.
+    blocks
+        For each block, by name, and each share of ``settings.blocks.at`` a mapping with exactly the
+        keys of ``schema.BLOCK_KEYS``; None where the run ended before.
+    stochastic
+        For each check, or all but the last ones, a mapping with exactly the keys of
+        ``schema.STOCHASTIC_KEYS``, where the settings ask for it.
 
     Raises
     ------
     ValueError
-        If a check, a density or ``attributes`` has other keys than these, or the densities are
-        not one for each share.
+        If a check, a density, a block or ``attributes`` has other keys than these, or the densities
+        are not one for each share, or what a block has is not.
     """
     _require_keys("attributes", attributes, schema.ENVIRONMENT_ATTRIBUTES)
     for number, check in enumerate(checks):
@@ -134,18 +150,36 @@ def run_dataset(
     for number, density in enumerate(densities):
         if density is not None:
             _require_keys(f"density {number}", density, schema.DENSITY_KEYS)
+    blocks = blocks or {}
+    for name, checked in blocks.items():
+        if len(checked) != len(settings.blocks.at):
+            raise ValueError(
+                f"block {name}: {len(checked)} checks, expected {len(settings.blocks.at)}"
+            )
+        for number, measured in enumerate(checked):
+            if measured is not None:
+                _require_keys(f"block {name}, check {number}", measured, schema.BLOCK_KEYS)
+    for number, found in enumerate(stochastic):
+        _require_keys(f"minibatches of check {number}", found, schema.STOCHASTIC_KEYS)
     ranks = np.asarray(checks[0]["eigenvalue"]).size if checks else 0
     sizes = {"eta": 1, "rho": 1, "seed": 1, "check": len(checks), "rank": ranks}
-    sizes |= schema.density_sizes(dataclasses.asdict(settings))
-    values = schema.blank_values(
-        schema.variable_names([outcome.test_metric_name], bool(densities)), sizes
-    )
+    sizes |= schema.sizes_of(dataclasses.asdict(settings)) | {"block": len(blocks)}
+    extras = bool(densities), bool(blocks), bool(settings.stochastic.batches)
+    names = schema.variable_names([outcome.test_metric_name], *extras)
+    values = schema.blank_values(names, sizes)
     for name in schema.CHECK_KEYS:
         for number, check in enumerate(checks):
             values[name][0, 0, 0, number] = np.asarray(check[name])
     for number, density in enumerate(densities):
         for name, value in (density or {}).items():
             values[name][0, 0, 0, number] = np.asarray(value)
+    for number, found in enumerate(stochastic):
+        for name, value in found.items():
+            values[name][0, 0, 0, number] = np.asarray(value)
+    for place, checked in enumerate(blocks.values()):
+        for number, measured in enumerate(checked):
+            for name, value in (measured or {}).items():
+                values[name][0, 0, 0, number, place] = np.asarray(value)
     values["status"][:] = schema.STATUS[outcome.status]
     values["end_step"][:] = outcome.step
     values["end_reason"][:] = outcome.reason
@@ -162,6 +196,7 @@ def run_dataset(
             settings.to_json(),
             attributes,
         ),
+        [*blocks],
     )
 
 
@@ -284,10 +319,10 @@ def _plain(value: object) -> object:
 
 def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
     """Return how each variable is stored: the long ones compressed, coordinates never masked."""
-    numbers = ("eta", "rho", "density_check")
+    numbers = ("eta", "rho", "density_check", "block_check")
     encoding: dict[str, dict] = {name: {"_FillValue": None} for name in numbers if name in dataset}
     for name in map(str, dataset.data_vars):
-        if {"check", "density_check"} & {*schema.VARIABLES[name].dims}:
+        if {"check", "density_check", "block_check"} & {*schema.VARIABLES[name].dims}:
             encoding[name] = {"zlib": True, "complevel": 4}
         elif schema.VARIABLES[name].dtype is np.float64:
             encoding[name] = {"_FillValue": np.nan}

@@ -17,12 +17,13 @@ from samedge.config.settings import RunSettings
 from samedge.records import files, netcdf, schema
 
 #: Dimensions whose size is known when every run has been read.
-GROWING = ("check", "rank")
+GROWING = ("check", "rank", "block")
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """What a run file holds: sizes of dimensions, values per run and (…) behind it, attributes.
+    """What a run file holds: sizes of dimensions, values per run and (…) behind it, attributes, and
+    the names of its blocks, if it has any.
 
     Of variables that its version of the schema did not have yet there are no values, and "" stands
     for such an attribute.
@@ -31,6 +32,7 @@ class RunFile:
     sizes: Mapping[str, int]
     values: Mapping[str, np.ndarray]
     attributes: Mapping[str, object]
+    blocks: tuple[str, ...] = ()
 
 
 def read_run_file(path: str | os.PathLike) -> RunFile:
@@ -52,14 +54,16 @@ def read_run_file(path: str | os.PathLike) -> RunFile:
     files.require_one_run(path, values["status"].size)
     per_run = [name for name in values if dims[name][:3] == schema.PER_RUN]
     attributes = dict.fromkeys(schema.ENVIRONMENT_ATTRIBUTES, "") | attributes
-    return RunFile(sizes, {name: values[name][0, 0, 0] for name in per_run}, attributes)
+    blocks = tuple(map(str, values.get("block", ())))
+    return RunFile(sizes, {name: values[name][0, 0, 0] for name in per_run}, attributes, blocks)
 
 
 class Gathering:
     """The arrays of a cube in the making, with what each run that was put in brought along.
 
     ``environments`` has for each run, by name, its
-    :data:`samedge.records.schema.ENVIRONMENT_ATTRIBUTES`.
+    :data:`samedge.records.schema.ENVIRONMENT_ATTRIBUTES`. ``blocks`` are the names of the blocks,
+    which are those of the model and so the same in every run.
     """
 
     def __init__(self, expected: Sequence[RunSettings]):
@@ -68,21 +72,25 @@ class Gathering:
         self.environments: dict[str, dict[str, object]] = {}
         grid = json.loads(self.settings)
         self._axes = [grid[axis] for axis in schema.PER_RUN]
-        self._density = bool(grid["density"]["at"])
+        self.blocks: tuple[str, ...] = ()
+        stochastic = bool(grid.get("stochastic", {}).get("batches"))
+        self._extras = bool(grid["density"]["at"]), bool(schema.block_shares(grid)), stochastic
         self._sizes = {
-            **schema.density_sizes(grid),
+            **schema.sizes_of(grid),
             **dict(zip(schema.PER_RUN, map(len, self._axes), strict=True)),
             **dict.fromkeys(GROWING, 0),
         }
-        names = schema.variable_names(schema.TEST_METRICS, self._density)
+        names = schema.variable_names(schema.TEST_METRICS, *self._extras)
         self._values = schema.blank_values(names, self._sizes)
         self._extents: dict[str, tuple[tuple[int, ...], frozenset[str]]] = {}
         self._distinct: dict[tuple, dict[str, object]] = {}
 
     def put(self, settings: RunSettings, run: RunFile) -> None:
         """Put a run where its eta, rho and seed belong."""
-        for dim in GROWING:
-            self._make_room(dim, run.sizes[dim])
+        sizes = {dim: run.sizes.get(dim, 0) for dim in GROWING}
+        for dim, size in sizes.items():
+            self._make_room(dim, size)
+        self.blocks = self.blocks or run.blocks
         point = self._point(settings)
         for name, array in self._values.items():
             if name in run.values:
@@ -93,7 +101,7 @@ class Gathering:
         known = self._distinct.setdefault(tuple(environment.values()), environment)
         self.environments[settings.name] = known
         metrics = frozenset(schema.TEST_METRICS) & run.values.keys()
-        self._extents[settings.name] = tuple(run.sizes[dim] for dim in GROWING), metrics
+        self._extents[settings.name] = tuple(sizes.values()), metrics
 
     def remove(self, settings: RunSettings) -> None:
         """Take a run out again."""
@@ -107,7 +115,7 @@ class Gathering:
         """Return the arrays of the cube, as long as the longest run needs."""
         lengths, metrics = zip(*self._extents.values(), strict=True)
         sizes = dict(zip(GROWING, map(max, zip(*lengths, strict=True)), strict=True))
-        names = schema.variable_names(frozenset().union(*metrics), self._density)
+        names = schema.variable_names(frozenset().union(*metrics), *self._extras)
         return {
             name: self._values[name][
                 tuple(slice(sizes.get(dim)) for dim in schema.VARIABLES[name].dims)

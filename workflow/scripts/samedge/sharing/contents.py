@@ -8,6 +8,7 @@ import xarray as xr
 
 from samedge.base.components import PLUGIN_FOLDER
 from samedge.config.paper_figures import FIGURES, task_figure
+from samedge.config.settings import CLAIMS_FILE
 from samedge.records.describe import (
     cube_description,
     data_note,
@@ -26,12 +27,17 @@ KINDS = {
     "alignment": "alignment of both gradients with the principal eigenvector of the Hessian",
 }
 #: Files <name>_<task> whose name does not say all, and files that are made from all cubes.
-OF_A_TASK = {"density": "density of the Hessian's eigenvalues"}
+OF_A_TASK = {
+    "density": "density of the Hessian's eigenvalues",
+    "stochastic": "what minibatches make of the edge: batch sharpness and the like",
+    "blocks": "sharpness of the Hessian's blocks, layer by layer or as configured",
+}
 OF_ALL_TASKS = {
-    "claims": "claims of the paper, judged by the runs of the cubes",
+    "claims": "claims, of the paper or of the table beside this, judged by the runs of the cubes",
     "explorer": "every run of the cubes, to explore in a browser",
 }
 OWN_FILES = {
+    CLAIMS_FILE: "The claims that were judged, in place of the paper's.",
     CONFIG: "Every key of the configuration: how the runs were trained and how the figures are "
     "drawn. Written as JSON, which is YAML too.",
     README: "What the archive is, how it was made, how it is checked and its figures drawn again.",

@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 import xarray as xr
 
 from samedge.analysis import verdicts
-from samedge.analysis.claims import load_claims
+from samedge.analysis.claims import TABLE, Claim, load_claims
 from samedge.base.errors import UserError, did_you_mean
 from samedge.config.paper_figures import FIGURES, drawable, unnumbered
-from samedge.config.settings import decimal_string
-from samedge.figures import claims, density, edge_map, paper
+from samedge.config.settings import CLAIMS_FILE, decimal_string
+from samedge.figures import claims, edge_map, paper, stochastic
+from samedge.figures.spectra import blocks, density
 from samedge.figures.supplement import write_supplement
 from samedge.records import cubes as collecting
 from samedge.records import files as records
@@ -32,6 +33,12 @@ from samedge.sharing.archive import (
 KINDS = ("pdf", "png")
 #: Draws one figure, or the supplement of a task, below a folder.
 Drawing = Callable[[Path], None]
+#: Figures of a task at its SAM radius: the name, the variable that they need, and what draws them.
+OF_ONE_RADIUS = (
+    ("density", "density_node", density.draw),
+    ("blocks", "block_curvature", blocks.draw),
+    ("stochastic", "batch_sharpness", stochastic.draw),
+)
 
 
 @dataclass(frozen=True)
@@ -81,19 +88,22 @@ def redraw(
         raise UserError(f"--output: {output} lies in the archive {path}; give another folder")
     with verified(path) as archive:
         config = archive.config()
-        cubes = _read_cubes(archive, output)
-        known = drawings(cubes, config, axis or config["figures"]["time_axis"])
+        cubes, judged = _read_cubes(archive, output), _read_claims(archive, output)
+        known = drawings(cubes, config, axis or config["figures"]["time_axis"], judged)
         chosen = [_named(name, known) for name in wanted] or list(known)
         for name in chosen:
             known[name](output)
         equal, other = _compared(archive, output, chosen)
-        accounted = {*archive.cubes(), CONFIG, README, METADATA, *_files_of(known)}
+        sources = {*archive.cubes(), CONFIG, CLAIMS_FILE, README, METADATA}
+        accounted = sources | {*_files_of(known)}
         left_alone = [name for name in archive.checksums if name not in accounted]
     return Redrawn(chosen, equal, other, left_alone)
 
 
-def drawings(cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str) -> dict[str, Drawing]:
-    """Return what can be drawn from the cubes of these tasks, by name.
+def drawings(
+    cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str, judged: Sequence[Claim]
+) -> dict[str, Drawing]:
+    """Return what can be drawn from the cubes of these tasks, by name, and the claims judged.
 
     Raises
     ------
@@ -122,11 +132,13 @@ def drawings(cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str) -> dic
         found[figure.stem] = _figure(figure.stem, drawn)
     for task, cube in cubes.items():
         rho = tasks[task].figure_rho
-        if "density_node" in cube and Decimal(rho) in map(Decimal, tasks[task].rho):
-            found[f"density_{task}"] = _figure(f"density_{task}", partial(density.draw, cube, rho))
+        there = Decimal(rho) in map(Decimal, tasks[task].rho)
+        for name, variable, draw in OF_ONE_RADIUS:
+            if variable in cube and there:
+                found[f"{name}_{task}"] = _figure(f"{name}_{task}", partial(draw, cube, rho))
         found[f"edge_map_{task}"] = _figure(f"edge_map_{task}", partial(edge_map.draw, cube))
     if cubes:
-        found["claims"] = _figure("claims", lambda: _claims(cubes, config, tasks))
+        found["claims"] = _figure("claims", lambda: _claims(judged, cubes, config, tasks))
     for task, cube in cubes.items():
         found[f"supplement_{task}"] = _supplement(task, cube, axis)
     return found
@@ -140,12 +152,15 @@ def _figure(name: str, draw: Callable[[], paper.Figure]) -> Drawing:
 
 
 def _claims(
-    cubes: Mapping[str, xr.Dataset], config: Mapping, tasks: Mapping[str, DrawnTask]
+    table: Sequence[Claim],
+    cubes: Mapping[str, xr.Dataset],
+    config: Mapping,
+    tasks: Mapping[str, DrawnTask],
 ) -> paper.Figure:
-    """Judge the paper's claims anew, the tasks in the order of the configuration."""
+    """Judge claims anew, the tasks in the order of the configuration."""
     order = [task for task in config["tasks"] if task in cubes]
     rho = {task: drawn.figure_rho for task, drawn in tasks.items()}
-    judged = verdicts.judge_all(load_claims(), [cubes[task] for task in order], rho)
+    judged = verdicts.judge_all(table, [cubes[task] for task in order], rho)
     return claims.draw(judged, order)
 
 
@@ -167,6 +182,14 @@ def _read_cubes(archive: PackedExperiment, output: Path) -> dict[str, xr.Dataset
         except UserError as error:
             # By their names in the archive: the folder is gone when this is read.
             raise UserError(f"{archive.path}: {str(error).replace(f'{folder}/', '')}") from error
+
+
+def _read_claims(archive: PackedExperiment, output: Path) -> list[Claim]:
+    """Return the claims of an archive: those of the table beside its cubes, or else the paper's."""
+    if CLAIMS_FILE not in archive.entries:
+        return load_claims(TABLE)
+    with TemporaryDirectory(prefix=".unpacked-", dir=output) as folder:
+        return load_claims(archive.extract(CLAIMS_FILE, Path(folder)))
 
 
 def _named(name: str, known: Mapping[str, Drawing]) -> str:

@@ -24,7 +24,11 @@ from samedge.training.checkpoints import Checkpoints, Interval, sole_writer
 
 if TYPE_CHECKING:
     from samedge.tasks.problems import Problem
-    from samedge.training.observers import DensityObserver, Observer, ParameterKeeper
+    from samedge.training.observers.blocks import BlockObserver
+    from samedge.training.observers.density import DensityObserver
+    from samedge.training.observers.observer import Observer
+    from samedge.training.observers.parameters import ParameterKeeper
+    from samedge.training.observers.stochastic import StochasticObserver
     from samedge.training.run import Result
 
 
@@ -78,6 +82,8 @@ class _Ended:
 
     run: PlannedRun
     density: "DensityObserver"
+    blocks: "BlockObserver"
+    stochastic: "StochasticObserver"
     keeper: "ParameterKeeper | None"
     result: "Result"
 
@@ -236,21 +242,25 @@ def _train_group(
     have.
     """
     from samedge.training.loop import Member, train_together
-    from samedge.training.observers import DensityObserver, ParameterKeeper
+    from samedge.training.observers.blocks import BlockObserver
+    from samedge.training.observers.density import DensityObserver
+    from samedge.training.observers.parameters import ParameterKeeper
+    from samedge.training.observers.stochastic import StochasticObserver
 
-    members, densities, keepers = [], [], []
+    members, recorded = [], []
     for run, checkpoints in group:
         settings = run.settings
         report_run = partial(_report_of, settings.name, report) if several else report
         density = DensityObserver(settings, problem, report_run)
+        blocks = BlockObserver(settings, problem, report_run)
+        stochastic = StochasticObserver(settings, problem, report_run)
         keeper = None if run.parameters is None else ParameterKeeper(settings.audit.at)
-        observers: list[Observer] = [density, *([] if keeper is None else [keeper])]
+        observers: list[Observer] = [density, blocks, stochastic]
+        observers += [] if keeper is None else [keeper]
         members.append(Member(settings, report_run, observers, checkpoints))
-        densities.append(density)
-        keepers.append(keeper)
+        recorded.append((run, density, blocks, stochastic, keeper))
     results = train_together(members, problem, save_results=several)
-    runs = [run for run, _ in group]
-    return [_Ended(*parts) for parts in zip(runs, densities, keepers, results, strict=True)]
+    return [_Ended(*parts, result) for parts, result in zip(recorded, results, strict=True)]
 
 
 def _report_of(name: str, report: Callable[[str], None], line: str) -> None:
@@ -265,6 +275,14 @@ def _write(ended: _Ended, attributes: Mapping[str, object], history: str) -> Non
     run, (checks, outcome) = ended.run, ended.result
     if run.parameters is not None and ended.keeper is not None:
         write_parameters(run.parameters, run.settings, ended.keeper.kept, attributes)
-    densities = ended.density.records
-    dataset = files.run_dataset(run.settings, checks, outcome, attributes, densities, history)
+    dataset = files.run_dataset(
+        run.settings,
+        checks,
+        outcome,
+        attributes,
+        ended.density.records,
+        history,
+        ended.blocks.records,
+        ended.stochastic.records,
+    )
     files.write(dataset, run.output)

@@ -22,7 +22,7 @@ from samedge.config.settings import MOST_TOGETHER, RunSettings
 from samedge.machine.signals import listening, raise_if_signalled
 from samedge.tasks.problems import Problem
 from samedge.training.checkpoints import Checkpoints
-from samedge.training.observers import Observer
+from samedge.training.observers.observer import Observer
 from samedge.training.run import Result, Run
 from samedge.training.schedule import SECONDS_BETWEEN_LOOKS
 from samedge.training.steps import take_steps, take_steps_together
@@ -82,7 +82,8 @@ def train(
     observers
         Each is called at every check, in this order, after the check has been recorded; training
         time leaves them out. A :class:`FloatingPointError` of theirs ends the run as diverged.
-        Those that are :class:`samedge.training.observers.Resumable` are part of a checkpoint.
+        Those that are :class:`~samedge.training.observers.observer.Resumable` are part of a
+        checkpoint.
     checkpoints
         Where the run goes on from, if there is a checkpoint, and where it writes its own. What
         follows from a checkpoint is, on a CPU, to the bit what would have followed without.

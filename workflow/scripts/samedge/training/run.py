@@ -20,7 +20,7 @@ from samedge.tasks.model import Noise
 from samedge.tasks.problems import Problem, measured_batch
 from samedge.training.checkpoints import Checkpoints
 from samedge.training.measuring import NON_FINITE_PRODUCT, measure
-from samedge.training.observers import Observer, Snapshot
+from samedge.training.observers.observer import Observer, Snapshot
 from samedge.training.schedule import DivergenceWatch, Schedule
 from samedge.training.state import Check, RunState
 from samedge.training.steps import StepSpec
@@ -201,7 +201,8 @@ class Run:
         times = {"training_time": self.schedule.seconds, "wall_time": state.wall_time()}
         state.records.append({"step": step, **times, **found.values})
         self.progress.say_check(found.values)
-        snapshot = Snapshot(step, self.schedule.share_done(), state.params, batch)
+        share = self.schedule.share_done()
+        snapshot = Snapshot(step, share, state.params, batch, state.optimizer_state)
         try:
             for observe in state.observers:
                 observe(snapshot)

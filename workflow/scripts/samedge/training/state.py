@@ -11,7 +11,7 @@ import numpy as np
 
 from samedge.curvature.eigenpairs import RitzPairs
 from samedge.records.files import Outcome
-from samedge.training.observers import Observer, Resumable
+from samedge.training.observers.observer import Observer, Resumable
 from samedge.training.schedule import DivergenceWatch, Schedule
 
 Check = dict[str, Any]

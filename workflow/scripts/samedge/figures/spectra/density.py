@@ -66,13 +66,13 @@ def draw(cube: xr.Dataset, rho: str) -> Figure:
             f"the cube of '{task}' holds no spectral density; give shares of the budget in "
             "density.at, such as [0, 0.5, 1], and train again"
         )
-    radii = _radii(cube, rho)
+    columns = radii(cube, rho)
     with matplotlib.style.context(paper.STYLE):
         rows = cube.sizes["eta"]
         figure = Figure(figsize=(paper.WIDTH, 1.75 * rows + 1.1))
-        grid = figure.subplots(rows, len(radii), squeeze=False, sharex="row", sharey="row")
+        grid = figure.subplots(rows, len(columns), squeeze=False, sharex="row", sharey="row")
         for eta, row in enumerate(grid):
-            _row(cube, eta, radii, row)
+            _row(cube, eta, columns, row)
         for ax in grid[-1]:
             ax.set_xlabel("Eigenvalue")
         for ax in grid[:, 0]:
@@ -92,7 +92,7 @@ def densities(cube: xr.Dataset, run: xr.Dataset) -> Iterator[Density]:
         yield Density(
             share=float(share),
             place=place,
-            style=_style(cube, place),
+            style=style_of(place, cube.sizes["density_check"]),
             nodes=run["density_node"].values[place],
             weights=run["density_weight"].values[place],
             size=float(run["density_size"][place]),
@@ -101,7 +101,7 @@ def densities(cube: xr.Dataset, run: xr.Dataset) -> Iterator[Density]:
         )
 
 
-def _radii(cube: xr.Dataset, rho: str) -> list[str]:
+def radii(cube: xr.Dataset, rho: str) -> list[str]:
     """Return the radii of the columns: 0, where the cube has it, and that of the SAM runs."""
     labels = cube["rho_label"].values
     wanted = [str(label) for label in labels if float(label) == 0]
@@ -221,16 +221,23 @@ def _share_name(share: float) -> str:
     return SHARE_NAMES.get(share, f"after {share:.3g} of the budget")
 
 
-def _style(cube: xr.Dataset, place: int) -> tuple[str, Any]:
-    return STYLES[(cube.sizes["density_check"] - 1 - place) % len(STYLES)]
+def style_of(place: int, count: int) -> tuple[str, Any]:
+    """Return colour and dash of one of so many shares of the budget."""
+    return STYLES[(count - 1 - place) % len(STYLES)]
+
+
+def share_legend(cube: xr.Dataset, shares: str, **marks: Any) -> dict[str, Line2D]:
+    """Return what stands for each share of the budget along a dimension of a cube."""
+    entries = {}
+    for place, share in enumerate(cube[shares].values):
+        color, dash = style_of(place, cube.sizes[shares])
+        entries[_share_name(float(share))] = Line2D([], [], color=color, linestyle=dash, **marks)
+    return entries
 
 
 def _legend(cube: xr.Dataset) -> dict[str, Line2D]:
     """Return what stands for each share of the budget, for the edges and the eigenvalues."""
-    entries = {}
-    for place, share in enumerate(cube["density_check"].values):
-        color, dash = _style(cube, place)
-        entries[_share_name(float(share))] = Line2D([], [], color=color, linestyle=dash)
+    entries = share_legend(cube, "density_check")
     entries["SAM edge, in that colour"] = Line2D([], [], **panels.SAM_EDGE | {"color": "0.45"})
     entries[r"$2/\eta$"] = Line2D([], [], **panels.GD_EDGE)
     entries["eigenvalues solved for"] = Line2D(

@@ -1,0 +1,1 @@
+"""Figures of Hessian spectra: the density of the whole, the sharpness of blocks."""

@@ -1,0 +1,1 @@
+"""Observers: what is recorded at some of a run's checks, beyond what every check measures."""
