@@ -196,6 +196,7 @@ PAPER = "workflow/scripts/samedge/analysis/claims.toml"
 VERDICTS = {
     "laptop_claims": ("paper", PAPER),
     "default_claims": ("paper", PAPER),
+    "optimizers_claims": ("optimizers", "config/optimizers_claims.toml"),
 }
 
 
@@ -239,7 +240,7 @@ def test_what_was_judged_are_the_claims_as_they_stand(repository, verdicts):
         )
 
 
-@pytest.mark.parametrize("verdicts", ["default_claims"])
+@pytest.mark.parametrize("verdicts", ["default_claims", "optimizers_claims"])
 def test_an_experiment_has_a_verdict_on_every_claim(repository, verdicts):
     _, table = VERDICTS[verdicts]
     found = [(row["claim"], row["task"]) for row in judged(repository, verdicts)]
@@ -250,7 +251,7 @@ def test_an_experiment_has_a_verdict_on_every_claim(repository, verdicts):
     ]
 
 
-@pytest.mark.parametrize("page", ["paper"])
+@pytest.mark.parametrize("page", ["paper", "optimizers"])
 def test_every_verdict_that_does_not_hold_is_discussed(repository, page):
     """A finding is a heading with the claim's name, for the task where it does not hold."""
     of_the_page = [verdicts for verdicts, (where, _) in VERDICTS.items() if where == page]
