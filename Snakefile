@@ -49,15 +49,8 @@ rule all:
         ),
         existing_if_reporting(*([path] for path in supplement_paths())),
         existing_if_reporting(
-            *(map(density_paths, TASKS) if EXPERIMENT.density.at else [])
+            *(figures_of(name, task) for name in MEASURED for task in TASKS)
         ),
-        existing_if_reporting(
-            *(map(blocks_paths, TASKS) if EXPERIMENT.blocks.at else [])
-        ),
-        existing_if_reporting(
-            *(map(stochastic_paths, TASKS) if EXPERIMENT.stochastic.batches else [])
-        ),
-        existing_if_reporting(*map(edge_map_paths, TASKS)),
         existing_if_reporting(claims_paths()),
         existing_if_reporting([f"{RESULTS}/explorer.html"]),
         # Without these a run file that was deleted would not be missed while its cube is there.
@@ -117,37 +110,15 @@ for number in DRAWN:
 
 for task in TASKS:
 
-    rule:
-        name:
-            f"edge_map_{task}"
-        input:
-            edge_map_paths(task),
-            f"{RESULTS}/cubes/{task}.nc",
-        localrule: True
+    for name in OF_A_TASK:
 
-    rule:
-        name:
-            f"density_{task}"
-        input:
-            density_paths(task),
-            f"{RESULTS}/cubes/{task}.nc",
-        localrule: True
-
-    rule:
-        name:
-            f"blocks_{task}"
-        input:
-            blocks_paths(task),
-            f"{RESULTS}/cubes/{task}.nc",
-        localrule: True
-
-    rule:
-        name:
-            f"stochastic_{task}"
-        input:
-            stochastic_paths(task),
-            f"{RESULTS}/cubes/{task}.nc",
-        localrule: True
+        rule:
+            name:
+                f"{name}_{task}"
+            input:
+                figures_of(name, task),
+                f"{RESULTS}/cubes/{task}.nc",
+            localrule: True
 
     for name in TASK_KINDS:
 

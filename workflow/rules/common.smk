@@ -91,6 +91,14 @@ TRAINING_OPTIONS = (
     " --checkpoint-steps {resources.checkpoint_steps}"
     " --cache {resources.compilation_cache:q} --data {input.data:q}"
 )
+# The figures that every task has one of, and whether the configuration measures what they show.
+OF_A_TASK = {
+    "density": bool(EXPERIMENT.density.at),
+    "blocks": bool(EXPERIMENT.blocks.at),
+    "stochastic": bool(EXPERIMENT.stochastic.batches),
+    "edge_map": True,
+}
+MEASURED = [name for name, measured in OF_A_TASK.items() if measured]
 # The figures whose task and radii the configuration has, by the number in their file name.
 DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.tasks)}
 
@@ -253,6 +261,15 @@ def figures_named(name, task):
     ]
 
 
+def figures_of(name, *tasks):
+    """Return both files of a figure that every task has one of, such as its edge map."""
+    return [
+        f"{RESULTS}/figures/{name}_{task}.{kind}"
+        for task in tasks
+        for kind in ("pdf", "png")
+    ]
+
+
 def existing_if_reporting(*jobs):
     """Return the outputs of jobs; when a report is written, of those only whose outputs all exist.
 
@@ -272,15 +289,6 @@ def cube_paths(number):
     return [f"{RESULTS}/cubes/{task}.nc"] if task else []
 
 
-def density_paths(*tasks):
-    """Return both files of the spectral density of each task."""
-    return [
-        f"{RESULTS}/figures/density_{task}.{kind}"
-        for task in tasks
-        for kind in ("pdf", "png")
-    ]
-
-
 def density_cube(wildcards):
     """Return the cube that a density is drawn from, if the configuration asks for one."""
     if not EXPERIMENT.density.at:
@@ -289,15 +297,6 @@ def density_cube(wildcards):
             "give shares of the budget, such as [0, 0.5, 1]"
         )
     return f"{RESULTS}/cubes/{wildcards.task}.nc"
-
-
-def blocks_paths(*tasks):
-    """Return both files of the sharpness of the blocks of each task."""
-    return [
-        f"{RESULTS}/figures/blocks_{task}.{kind}"
-        for task in tasks
-        for kind in ("pdf", "png")
-    ]
 
 
 def blocks_cube(wildcards):
@@ -310,15 +309,6 @@ def blocks_cube(wildcards):
     return f"{RESULTS}/cubes/{wildcards.task}.nc"
 
 
-def stochastic_paths(*tasks):
-    """Return both files of what minibatches make of the edges of each task."""
-    return [
-        f"{RESULTS}/figures/stochastic_{task}.{kind}"
-        for task in tasks
-        for kind in ("pdf", "png")
-    ]
-
-
 def stochastic_cube(wildcards):
     """Return the cube that they are drawn from, if the configuration asks for them."""
     if not EXPERIMENT.stochastic.batches:
@@ -327,15 +317,6 @@ def stochastic_cube(wildcards):
             "stochastic.batches is 0 or not there; give a number, such as stochastic: {batches: 16}"
         )
     return f"{RESULTS}/cubes/{wildcards.task}.nc"
-
-
-def edge_map_paths(*tasks):
-    """Return both files of the edge map of each task."""
-    return [
-        f"{RESULTS}/figures/edge_map_{task}.{kind}"
-        for task in tasks
-        for kind in ("pdf", "png")
-    ]
 
 
 def claims_paths():

@@ -8,10 +8,7 @@ from samedge.config.experiment import resolved
 SHARED = [
     *(path for number in DRAWN for path in figure_paths(number)),
     *task_figure_paths(*unnumbered(EXPERIMENT.tasks)),
-    *(density_paths(*TASKS) if EXPERIMENT.density.at else []),
-    *(blocks_paths(*TASKS) if EXPERIMENT.blocks.at else []),
-    *(stochastic_paths(*TASKS) if EXPERIMENT.stochastic.batches else []),
-    *edge_map_paths(*TASKS),
+    *(path for name in MEASURED for path in figures_of(name, *TASKS)),
     *claims_paths(),
     f"{RESULTS}/explorer.html",
     *([f"{RESULTS}/{CLAIMS_FILE}"] if EXPERIMENT.claims else []),

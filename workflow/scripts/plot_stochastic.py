@@ -5,21 +5,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
-from samedge.base.errors import Parser, run_script
-from samedge.figures import paper, stochastic
-from samedge.records import files
+from samedge.base.errors import run_script
+from samedge.figures.beside import draw_from_cube
+from samedge.figures.stochastic import draw
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw what minibatches make of a task's edges from the command line."""
-    parser = Parser(__doc__)
-    parser.add_argument("--cube", type=Path, required=True, help="the cube of the task")
-    parser.add_argument("--rho", required=True, help="radius of the SAM runs to show")
-    parser.add_argument("--output-pdf", type=Path, required=True)
-    parser.add_argument("--output-png", type=Path, required=True)
-    arguments = parser.parse_args(argv)
-    figure = stochastic.draw(files.read_cube(arguments.cube), arguments.rho)
-    paper.save(figure, arguments.output_pdf, arguments.output_png)
+    draw_from_cube(draw, __doc__, argv)
 
 
 if __name__ == "__main__":

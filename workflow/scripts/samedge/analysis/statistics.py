@@ -11,7 +11,6 @@ says :mod:`samedge.analysis.quantities`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -341,11 +340,11 @@ def negative_curvature_allowed(cube: xr.Dataset) -> np.ndarray:
     return share_of_checks(ratio <= 1, late(cube, EARLY) & ~np.isnan(ratio))
 
 
-def _late_over_threshold(name: str, cube: xr.Dataset) -> np.ndarray:
-    return late_median(cube, over_threshold(cube, name))
+def _late_over_threshold(name: str) -> Statistic:
+    return lambda cube: late_median(cube, over_threshold(cube, name))
 
 
 for _name, _words in STOCHASTIC.items():
     statistic(f"{_name}_ratio", f"median over the late checks of {_words}")(
-        partial(_late_over_threshold, _name)
+        _late_over_threshold(_name)
     )

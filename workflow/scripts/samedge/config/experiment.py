@@ -274,7 +274,6 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
         "figures": settings.FigureSettings,
     }
     config["curvature"] = LATER | config["curvature"]
-    config["blocks"] = config.get("blocks", {"at": []})
-    config["stochastic"] = config.get("stochastic", {"batches": 0})
-    built = {key: settings.build(cls, config[key]) for key, cls in parts.items()}
+    # Those that may be left out have a default for everything in them.
+    built = {key: settings.build(cls, config.get(key, {})) for key, cls in parts.items()}
     return settings.Experiment(**(config | built | {"tasks": tasks}))

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from samedge.analysis.quantities import STOCHASTIC, over_threshold
-from samedge.base.errors import UserError
-from samedge.figures import panels, paper
-from samedge.figures.spectra import density
+from samedge.figures import beside, panels, paper
 from samedge.records import describe, files
 
 #: Of each quantity: its name in the legend, and how it is drawn.
@@ -49,17 +46,16 @@ def draw(cube: xr.Dataset, rho: str) -> Figure:
     UserError
         If the cube holds no such measurements, or no run of that radius.
     """
-    task = files.settings_of(cube)["task"]
-    if "batch_sharpness" not in cube:
-        raise UserError(
-            f"the cube of '{task}' holds nothing of minibatches; give stochastic.batches, such as "
-            "16, and train again"
-        )
-    radii = density.radii(cube, rho)
-    with matplotlib.style.context(paper.STYLE):
-        rows = cube.sizes["eta"]
-        figure = Figure(figsize=(paper.WIDTH, 1.9 * rows + 1.2))
-        grid = figure.subplots(rows, len(radii), squeeze=False, sharex="col", sharey="row")
+    absent = "nothing of minibatches; give stochastic.batches, such as 16"
+    with beside.rows_of_panels(
+        cube,
+        rho,
+        ("batch_sharpness", absent),
+        "what minibatches make of the edge",
+        (1.9, 1.2),
+        sharex="col",
+        sharey="row",
+    ) as (figure, grid, radii):
         for eta, row in enumerate(grid):
             for ax, radius in zip(row, radii, strict=True):
                 _panel(ax, cube, eta, radius)
@@ -71,10 +67,9 @@ def draw(cube: xr.Dataset, rho: str) -> Figure:
             ax.set_xlabel("Optimiser step")
         for ax in grid[:, 0]:
             ax.set_ylabel("Over its threshold")
-        figure.suptitle(f"{task}: what minibatches make of the edge", x=0.01, ha="left")
         entries = paper.legend_entries(figure.axes)
         paper.finish(figure, f"{_meaning(cube)} {describe.footnote(cube)}", entries, columns=3)
-        return figure
+    return figure
 
 
 def _panel(ax: Axes, cube: xr.Dataset, eta: int, rho: str) -> None:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from samedge.base.errors import UserError
+from samedge.curvature.operators.blocks import parameter_names
 
 
 def named_leaves(tree: Any) -> dict[str, np.ndarray]:
@@ -17,9 +18,9 @@ def named_leaves(tree: Any) -> dict[str, np.ndarray]:
     ValueError
         If two leaves have the same path.
     """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    leaves = jax.tree.leaves(tree)
     # Copies: the memory of parameters is given to the next training step.
-    named = {_path(keys): np.array(leaf) for keys, leaf in leaves}
+    named = dict(zip(parameter_names(tree), map(np.array, leaves), strict=True))
     if len(named) != len(leaves):
         raise ValueError("two leaves of the parameters have the same path")
     return named
@@ -40,8 +41,8 @@ def restore(leaves: Mapping[str, np.ndarray], like: Any, dtype: np.dtype | type)
     UserError
         If paths or shapes are not those of ``like``.
     """
-    wanted, structure = jax.tree_util.tree_flatten_with_path(like)
-    shapes = {_path(keys): leaf.shape for keys, leaf in wanted}
+    wanted, structure = jax.tree.flatten(like)
+    shapes = {path: leaf.shape for path, leaf in zip(parameter_names(like), wanted, strict=True)}
     found = {path: np.shape(leaf) for path, leaf in leaves.items()}
     if found != shapes:
         differing = sorted(
@@ -53,7 +54,3 @@ def restore(leaves: Mapping[str, np.ndarray], like: Any, dtype: np.dtype | type)
         )
         raise UserError(f"the saved parameters are not those of the run's model: {listing}")
     return jax.tree.unflatten(structure, [np.asarray(leaves[path], dtype) for path in shapes])
-
-
-def _path(keys: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(keys, simple=True, separator="/")

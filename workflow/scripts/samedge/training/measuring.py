@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from samedge.config.settings import RunSettings
+from samedge.config.settings import CurvatureSettings, RunSettings
 from samedge.curvature.eigenpairs import Eigenpairs, RitzPairs, top_eigenpairs
 from samedge.curvature.products import Loss
 from samedge.machine.signals import raise_if_signalled
@@ -41,6 +41,8 @@ CERTIFICATE = (
 SAME_PAIR = 0.9
 # Folded into a key they are none of the two that the key is split into.
 FOLLOWING, EFFECTIVE = 2, 3
+#: What asks the solver for residuals alone.
+UNCERTIFIED: dict[str, Any] = {"overlook": 1.0, "ends": False}
 
 Batch = tuple[jax.Array, ...]
 
@@ -124,25 +126,28 @@ def _solve(
     **changes: Any,
 ) -> Eigenpairs:
     """Return what the solver finds with the settings of a run, but for ``changes``."""
-    curvature = settings.curvature
-    asked = {
-        "max_products": curvature.max_products,
-        "overlook": curvature.overlook,
-    } | changes
     return top_eigenpairs(
         loss,
         params,
         batch,
-        curvature.eigenvalues,
-        curvature.tolerance,
+        settings.curvature.eigenvalues,
         key=key,
-        max_vectors=curvature.max_vectors,
         microbatch=settings.microbatch,
         start=start,
         pure=True,
-        pause=raise_if_signalled,
-        **asked,
+        **(solver_options(settings.curvature) | changes),
     )
+
+
+def solver_options(curvature: CurvatureSettings) -> dict[str, Any]:
+    """Return what a run asks of the solver, whatever the operator and however many pairs."""
+    return {
+        "tolerance": curvature.tolerance,
+        "max_products": curvature.max_products,
+        "max_vectors": curvature.max_vectors,
+        "overlook": curvature.overlook,
+        "pause": raise_if_signalled,
+    }
 
 
 def _followed(
@@ -162,7 +167,7 @@ def _followed(
     """
     # Not the random vectors of what may come after: those must know nothing of what was found.
     own = jax.random.fold_in(key, FOLLOWING)
-    top = _solve(settings, loss, params, batch, own, start, overlook=1.0, ends=False, known=known)
+    top = _solve(settings, loss, params, batch, own, start, known=known, **UNCERTIFIED)
     if top.converged.all() and _continues(top, start):
         return top, False
     wanted, left = settings.curvature.eigenvalues, settings.curvature.max_products - top.hvp_count
@@ -312,17 +317,13 @@ def _effective(
     rho = jnp.float32(settings.rho)
     at = Point(params, state, found.gradient, found.ascended, rho, spec.epsilon)
     curvature = settings.curvature
+    asked = solver_options(curvature) | ({"ends": curvature.ends} if certify else UNCERTIFIED)
     top = top_eigenpairs(
         spec.rule.effective(found.hessian, at),
         k=1,
-        tolerance=curvature.tolerance,
         key=jax.random.fold_in(key, EFFECTIVE),
-        max_products=curvature.max_products,
-        max_vectors=curvature.max_vectors,
-        overlook=curvature.overlook if certify else 1.0,
-        ends=curvature.ends if certify else False,
         start=start,
-        pause=raise_if_signalled,
+        **asked,
     )
     value = float(top.values[0]) if top.values[0] > 0 else top.largest
     each = 2 if float(settings.rho) > 0 else 1

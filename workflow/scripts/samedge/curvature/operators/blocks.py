@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from samedge.curvature.operators.made import REMEMBERED
+from samedge.curvature.operators.made import REMEMBERED, congruent
 from samedge.curvature.operators.operator import Operator
 
 
@@ -71,7 +71,7 @@ def hessian_block(
     # Arguments of what is compiled, not constants in it: one program serves every block.
     mask = [jnp.asarray(name in inside, one) for name, one in zip(known, types, strict=True)]
     whole = jax.tree.unflatten(structure, mask)
-    return Operator(_masked_product, params, hessian, whole, symmetric=True)
+    return congruent(hessian, params, whole, symmetric=True)
 
 
 def layers(params: Any) -> dict[str, str]:
@@ -122,8 +122,3 @@ def _restricted(
         return loss(jax.tree.unflatten(structure, [both[name] for name in names]), *data)
 
     return restricted
-
-
-def _masked_product(hessian: Any, mask: Any, vector: Any) -> Any:
-    made = hessian(jax.tree.map(jnp.multiply, mask, vector))
-    return jax.tree.map(jnp.multiply, mask, made)

@@ -35,7 +35,9 @@ def gauss_newton(
     return Operator(function, params, params, tuple(inputs), tuple(targets))
 
 
-def congruent(hessian: Callable[[Any], Any], like: Any, diagonal: Any) -> Operator:
+def congruent(
+    hessian: Callable[[Any], Any], like: Any, diagonal: Any, *, symmetric: bool = False
+) -> Operator:
     r"""Return :math:`D A D` of a symmetric map A and a diagonal D, a pytree like ``like``.
 
     With :math:`D = P^{-1/2}` it has the eigenvalues of the preconditioned :math:`P^{-1}A`, which is
@@ -50,8 +52,10 @@ def congruent(hessian: Callable[[Any], Any], like: Any, diagonal: Any) -> Operat
         The parameters.
     diagonal
         What it multiplies by, on both sides.
+    symmetric
+        Whether it is certain that the map is linear and symmetric, so that it need not be tried.
     """
-    return Operator(_congruent_product, like, hessian, diagonal)
+    return Operator(_congruent_product, like, hessian, diagonal, symmetric=symmetric)
 
 
 @lru_cache(REMEMBERED)

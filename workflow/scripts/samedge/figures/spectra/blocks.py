@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from samedge.base.errors import UserError
-from samedge.figures import panels, paper
+from samedge.figures import beside, panels, paper
 from samedge.figures.spectra import density
-from samedge.records import describe, files
+from samedge.records import describe
 
 WHOLE = "whole"
 MARKS: dict[str, Any] = {"marker": "o", "markersize": 3.5}
@@ -37,25 +35,24 @@ def draw(cube: xr.Dataset, rho: str) -> Figure:
     UserError
         If the cube holds no blocks, or no run of that radius.
     """
-    task = files.settings_of(cube)["task"]
-    if "block_curvature" not in cube:
-        raise UserError(
-            f"the cube of '{task}' holds no blocks of the Hessian; give shares of the budget in "
-            "blocks.at, such as [0, 0.5, 1], and train again"
-        )
-    radii = density.radii(cube, rho)
-    with matplotlib.style.context(paper.STYLE):
-        rows = cube.sizes["eta"]
-        figure = Figure(figsize=(paper.WIDTH, 1.75 * rows + 1.1 + _names_height(cube)))
-        grid = figure.subplots(rows, len(radii), squeeze=False, sharex=True, sharey="row")
+    absent = "no blocks of the Hessian; give shares of the budget in blocks.at, such as [0, 0.5, 1]"
+    with beside.rows_of_panels(
+        cube,
+        rho,
+        ("block_curvature", absent),
+        "sharpness of the Hessian's blocks",
+        (1.75, 1.1),
+        sharex=True,
+        sharey="row",
+    ) as (figure, grid, radii):
+        figure.set_figheight(figure.get_figheight() + _names_height(cube))
         for eta, row in enumerate(grid):
             _row(cube, eta, radii, row)
         for ax in grid[:, 0]:
             ax.set_ylabel(r"$|\lambda_1|$")
-        figure.suptitle(f"{task}: sharpness of the Hessian's blocks", x=0.01, ha="left")
         edges = any(line.get_gid() == "gd_edge" for ax in figure.axes for line in ax.lines)
         paper.finish(figure, f"{_meaning(cube)} {describe.footnote(cube)}", _legend(cube, edges))
-        return figure
+    return figure
 
 
 def _row(cube: xr.Dataset, eta: int, radii: list[str], row: np.ndarray) -> None:

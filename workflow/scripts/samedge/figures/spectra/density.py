@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -12,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from samedge.analysis.quantities import meets_another
-from samedge.base.errors import UserError
 from samedge.curvature.krylov.quadrature import default_width, smoothed
-from samedge.figures import panels, paper
+from samedge.figures import beside, panels, paper
 from samedge.records import describe, files
 
 #: Colour and dash of the last share of the budget, the one before it, ...; then from the front.
@@ -60,26 +58,24 @@ def draw(cube: xr.Dataset, rho: str) -> Figure:
     UserError
         If the cube holds no density, or no run of that radius.
     """
-    task = files.settings_of(cube)["task"]
-    if "density_node" not in cube:
-        raise UserError(
-            f"the cube of '{task}' holds no spectral density; give shares of the budget in "
-            "density.at, such as [0, 0.5, 1], and train again"
-        )
-    columns = radii(cube, rho)
-    with matplotlib.style.context(paper.STYLE):
-        rows = cube.sizes["eta"]
-        figure = Figure(figsize=(paper.WIDTH, 1.75 * rows + 1.1))
-        grid = figure.subplots(rows, len(columns), squeeze=False, sharex="row", sharey="row")
+    absent = "no spectral density; give shares of the budget in density.at, such as [0, 0.5, 1]"
+    with beside.rows_of_panels(
+        cube,
+        rho,
+        ("density_node", absent),
+        "density of the Hessian's eigenvalues",
+        (1.75, 1.1),
+        sharex="row",
+        sharey="row",
+    ) as (figure, grid, radii):
         for eta, row in enumerate(grid):
-            _row(cube, eta, columns, row)
+            _row(cube, eta, radii, row)
         for ax in grid[-1]:
             ax.set_xlabel("Eigenvalue")
         for ax in grid[:, 0]:
             ax.set_ylabel("Density")
-        figure.suptitle(f"{task}: density of the Hessian's eigenvalues", x=0.01, ha="left")
         paper.finish(figure, f"{_method(cube)} {describe.footnote(cube)}", _legend(cube))
-        return figure
+    return figure
 
 
 def densities(cube: xr.Dataset, run: xr.Dataset) -> Iterator[Density]:
@@ -99,14 +95,6 @@ def densities(cube: xr.Dataset, run: xr.Dataset) -> Iterator[Density]:
             edge=np.nan if meets_another(run)[check] else float(run["sam_edge"][check]),
             eigenvalues=run["eigenvalue"].values[check],
         )
-
-
-def radii(cube: xr.Dataset, rho: str) -> list[str]:
-    """Return the radii of the columns: 0, where the cube has it, and that of the SAM runs."""
-    labels = cube["rho_label"].values
-    wanted = [str(label) for label in labels if float(label) == 0]
-    label = str(labels[paper.rho_position(cube, rho)])
-    return wanted if label in wanted else [*wanted, label]
 
 
 def _row(cube: xr.Dataset, eta: int, radii: list[str], row: np.ndarray) -> None:

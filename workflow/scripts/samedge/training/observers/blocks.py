@@ -1,6 +1,7 @@
 """The sharpness of blocks of the Hessian at some of a run's checks."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,11 +11,19 @@ from samedge.base.errors import UserError
 from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from samedge.curvature.operators.blocks import chosen_parameters, hessian_block, layers
-from samedge.machine.signals import raise_if_signalled
 from samedge.tasks.problems import Problem
+from samedge.training.measuring import solver_options
 from samedge.training.observers.observer import BLOCK_KEY, Snapshot
 from samedge.training.schedule import Shares
 from samedge.training.steps import StepSpec, measure_gradients
+
+
+@dataclass(frozen=True)
+class Block:
+    """What chooses the parameters of a block, and how many these are."""
+
+    pattern: str
+    size: int
 
 
 class BlockObserver:
@@ -40,10 +49,10 @@ class BlockObserver:
         self.report = report
         self.shares = Shares(settings.blocks.at)
         self.key = jax.random.fold_in(jax.random.key(settings.seed), BLOCK_KEY)
-        self.patterns = _patterns(settings, problem)
+        self.blocks = _blocks(settings, problem)
         checks = len(settings.blocks.at)
         self.records: dict[str, list[Mapping[str, Any] | None]] = {
-            name: [None] * checks for name in self.patterns
+            name: [None] * checks for name in self.blocks
         }
 
     def __call__(self, snapshot: Snapshot) -> None:
@@ -51,34 +60,25 @@ class BlockObserver:
         places = self.shares.reached(snapshot.share)
         if not places:
             return
-        rho, curvature = jnp.float32(self.settings.rho), self.settings.curvature
+        rho = jnp.float32(self.settings.rho)
         *_, hessian = measure_gradients(self.spec, snapshot.params, rho, snapshot.batch)
         key = jax.random.fold_in(self.key, snapshot.step)
-        for number, (name, pattern) in enumerate(self.patterns.items()):
-            block = hessian_block(hessian, snapshot.params, pattern)
+        found: dict[str, dict[str, Any]] = {}
+        for number, (name, block) in enumerate(self.blocks.items()):
             top = top_eigenpairs(
-                block,
+                hessian_block(hessian, snapshot.params, block.pattern),
                 k=1,
-                tolerance=curvature.tolerance,
                 key=jax.random.fold_in(key, number),
-                max_products=curvature.max_products,
-                max_vectors=curvature.max_vectors,
-                overlook=curvature.overlook,
                 ends=False,
-                pause=raise_if_signalled,
+                **solver_options(self.settings.curvature),
             )
-            inside, _ = chosen_parameters(snapshot.params, pattern)
-            size = sum(leaf.size for leaf in inside.values())
-            record = _record_of_block(snapshot.step, size, top)
+            found[name] = _record(snapshot.step, block.size, top)
             for place in places:
-                self.records[name][place] = record
-        measured = [found[places[0]] for found in self.records.values()]
-        products = sum(record["block_products"] for record in measured if record)
+                self.records[name][place] = found[name]
         curvatures = "  ".join(
-            f"{name} {record['block_curvature']:.3g}"
-            for name, record in zip(self.records, measured, strict=True)
-            if record
+            f"{name} {one['block_curvature']:.3g}" for name, one in found.items()
         )
+        products = sum(one["block_products"] for one in found.values())
         self.report(f"step {snapshot.step}  blocks: {curvatures}  {products} products")
 
     def state(self) -> dict[str, Any]:
@@ -91,22 +91,23 @@ class BlockObserver:
         self.shares.passed, self.records = state["passed"], state["records"]
 
 
-def _patterns(settings: RunSettings, problem: Problem) -> Mapping[str, str]:
-    """Return what chooses the parameters of each block, by its name, all of them tried."""
+def _blocks(settings: RunSettings, problem: Problem) -> dict[str, Block]:
+    """Return the blocks that a run measures, by name; none where it measures none."""
     if not settings.blocks.at:
         return {}
     params = jax.eval_shape(problem.init, jax.random.key(0))
-    patterns = settings.blocks.patterns or layers(params)
-    for name, pattern in patterns.items():
+    blocks = {}
+    for name, pattern in (settings.blocks.patterns or layers(params)).items():
         try:
-            chosen_parameters(params, pattern)
+            inside, _ = chosen_parameters(params, pattern)
         except ValueError as error:
             where = f"task {settings.task}: blocks.{name}"
             raise UserError(f"{where}: {str(error).removeprefix('names: ')}") from error
-    return patterns
+        blocks[name] = Block(pattern, sum(leaf.size for leaf in inside.values()))
+    return blocks
 
 
-def _record_of_block(step: int, size: int, top: Eigenpairs) -> dict[str, Any]:
+def _record(step: int, size: int, top: Eigenpairs) -> dict[str, Any]:
     return {
         "block_step": step,
         "block_curvature": float(top.values[0]),

@@ -28,6 +28,7 @@ from samedge.curvature.eigenpairs import RitzPairs, top_eigenpairs
 from samedge.machine.signals import raise_if_signalled
 from samedge.tasks.model import Noise
 from samedge.tasks.problems import Problem
+from samedge.training.measuring import solver_options
 from samedge.training.observers.observer import STOCHASTIC_KEY, Snapshot
 from samedge.training.steps import StepSpec, as_optax_promotes, measure_gradients
 
@@ -156,23 +157,18 @@ class StochasticObserver:
             found.append({name: float(x) for name, x in batch_products(self.spec, *point).items()})
         if not np.all(np.isfinite([[*one.values()] for one in found])):
             raise FloatingPointError
-        curvature = self.settings.curvature
         top = top_eigenpairs(
             self.spec.loss,
             snapshot.params,
             sample,
             k=1,
-            tolerance=curvature.tolerance,
             key=jax.random.fold_in(self.key, snapshot.step),
-            max_products=curvature.max_products,
-            max_vectors=curvature.max_vectors,
-            overlook=curvature.overlook,
             ends=False,
             microbatch=spec.microbatch,
             start=self.start,
             known=hessian,
             pure=True,
-            pause=raise_if_signalled,
+            **solver_options(self.settings.curvature),
         )
         self.start = RitzPairs(top.ritz_values, top.ritz_vectors)
         estimates, products = quantities(found, norm), PRODUCTS * len(found) + top.hvp_count
