@@ -25,7 +25,8 @@ import xarray as xr
 
 from benchmarks import measuring
 from benchmarks.gpu_kit import POINTS, Kit, Store, cut_to_steps, train_command, train_job
-from samedge.config.settings import BudgetSettings, CheckSettings, RunSettings
+from samedge.config.parts import BudgetSettings, CheckSettings
+from samedge.config.settings import RunSettings
 
 TIMES = ("training_time", "wall_time")
 RESUMED_STEPS, RESUMED_CHECKS, CHECKPOINT_STEPS = 60, 4, 20

@@ -17,7 +17,8 @@ from typing import Any
 
 import xarray as xr
 
-from samedge.config.settings import BudgetSettings, CheckSettings, RunSettings
+from samedge.config.parts import BudgetSettings, CheckSettings
+from samedge.config.settings import RunSettings
 from samedge.data.file import TaskData, read_data, write_data
 
 TRAIN = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "train_run.py"

@@ -14,7 +14,8 @@ from pathlib import Path
 from samedge.base.files import checksum
 from samedge.config.experiment import load
 from samedge.config.grid import grid_json
-from samedge.config.settings import AuditSettings, BudgetSettings, CheckSettings, RunSettings
+from samedge.config.parts import AuditSettings, BudgetSettings, CheckSettings
+from samedge.config.settings import RunSettings
 from samedge.data.file import TaskData, write_data
 from samedge.data.prepare import Request, prepare
 

@@ -24,7 +24,8 @@ from benchmarks import jobs
 from benchmarks.gpu_speed import as_float64
 from samedge.base.errors import UserError
 from samedge.base.files import whole_file
-from samedge.config.settings import BudgetSettings, CheckSettings, RunSettings
+from samedge.config.parts import BudgetSettings, CheckSettings
+from samedge.config.settings import RunSettings
 from samedge.curvature.products import hessian_operator
 from samedge.data.file import TaskData
 from samedge.tasks.inputs import Minibatches

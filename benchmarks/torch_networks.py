@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from samedge.config.settings import ModelSettings
+from samedge.config.parts import ModelSettings
 from samedge.tasks.inputs import PADDING
 
 Leaves = Mapping[str, torch.Tensor]

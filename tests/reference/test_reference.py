@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu_parity import reference_models, sure_eigenvalues
-from samedge.config.settings import (
+from samedge.config.parts import (
     AuditSettings,
     BudgetSettings,
     CheckSettings,
@@ -23,9 +23,9 @@ from samedge.config.settings import (
     DivergenceSettings,
     LossSettings,
     ModelSettings,
-    RunSettings,
     UpdateSettings,
 )
+from samedge.config.settings import RunSettings
 from samedge.curvature import eigenpairs
 from samedge.tasks.problems import Problem
 from samedge.training import loop as training

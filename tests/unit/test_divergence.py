@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge.config.settings import DivergenceSettings
+from samedge.config.parts import DivergenceSettings
 from samedge.training.schedule import DivergenceWatch
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from samedge.config.settings import BudgetSettings, CheckSettings
+from samedge.config.parts import BudgetSettings, CheckSettings
 from samedge.training.checkpoints import Checkpoints, Interval
 from samedge.training.loop import train
 from samedge.training.measuring import CERTIFICATE, NON_FINITE_GRADIENT, measure

@@ -11,7 +11,7 @@ import pytest
 
 from samedge.base.components import declared, settings_of
 from samedge.config.experiment import load
-from samedge.config.settings import DatasetSettings, ModelSettings
+from samedge.config.parts import DatasetSettings, ModelSettings
 from samedge.tasks import memory, sizes
 from samedge.tasks.model import MODELS
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samedge.audit import float64
-from samedge.config.settings import BudgetSettings, CheckSettings, UpdateSettings
+from samedge.config.parts import BudgetSettings, CheckSettings, UpdateSettings
 from samedge.curvature import scaling
 from samedge.curvature.density import spectral_density
 from samedge.curvature.eigenpairs import top_eigenpairs

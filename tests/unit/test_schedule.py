@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge.config.settings import BudgetSettings, CheckSettings
+from samedge.config.parts import BudgetSettings, CheckSettings
 from samedge.training.schedule import SECONDS_BETWEEN_LOOKS, Schedule, Shares, check_steps
 
 LONGEST = 256

@@ -9,16 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samedge.config import experiment as configuration
-from samedge.config.settings import (
+from samedge.config.parts import (
     BlockSettings,
     BudgetSettings,
-    RunSettings,
     ScheduleSettings,
     StochasticSettings,
     TogetherSettings,
-    build,
-    decimal_string,
 )
+from samedge.config.settings import RunSettings, build, decimal_string
 from synthetic import run_settings
 
 

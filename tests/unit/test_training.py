@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from samedge.base.errors import UserError
-from samedge.config import settings
+from samedge.config import parts, settings
 from samedge.data import file
 from samedge.tasks.inputs import Minibatches, image_arrays
 from samedge.tasks.problems import Problem, build_problem
@@ -34,18 +34,18 @@ def run_settings(**changes):
         "seed": 3,
         "source": "sample",
         "kind": "images",
-        "dataset": settings.DatasetSettings("mnist", None, None),
-        "model": settings.ModelSettings("mlp", {"depth": 2, "width": 4}),
-        "loss": settings.LossSettings("squared_error"),
-        "update": settings.UpdateSettings("sam", 1e-5),
+        "dataset": parts.DatasetSettings("mnist", None, None),
+        "model": parts.ModelSettings("mlp", {"depth": 2, "width": 4}),
+        "loss": parts.LossSettings("squared_error"),
+        "update": parts.UpdateSettings("sam", 1e-5),
         "batch_size": None,
         "microbatch": None,
-        "budget": settings.BudgetSettings(6, None),
-        "checks": settings.CheckSettings("even", 3, None),
-        "curvature": settings.CurvatureSettings(2, 1e-3, 50, 40, 1e-3, ends=0.05),
-        "density": settings.DensitySettings((), 2, 4),
-        "audit": settings.AuditSettings(()),
-        "divergence": settings.DivergenceSettings(10.0, 3),
+        "budget": parts.BudgetSettings(6, None),
+        "checks": parts.CheckSettings("even", 3, None),
+        "curvature": parts.CurvatureSettings(2, 1e-3, 50, 40, 1e-3, ends=0.05),
+        "density": parts.DensitySettings((), 2, 4),
+        "audit": parts.AuditSettings(()),
+        "divergence": parts.DivergenceSettings(10.0, 3),
         "precision": "highest",
     }
     return settings.RunSettings(**(values | changes))
@@ -116,13 +116,13 @@ def test_steps_are_those_of_equation_1(rho, batch):
 def test_a_check_measures_the_parameters_and_nothing_else():
     line = Line()
     few, _ = training.train(
-        run_settings(checks=settings.CheckSettings("even", 2, None)),
+        run_settings(checks=parts.CheckSettings("even", 2, None)),
         line.problem(),
         lambda text: None,
     )
     final_of_few = line.final
     many, _ = training.train(
-        run_settings(checks=settings.CheckSettings("even", 7, None)),
+        run_settings(checks=parts.CheckSettings("even", 7, None)),
         line.problem(),
         lambda text: None,
     )
@@ -150,8 +150,8 @@ def test_non_finite_loss_ends_the_run_with_its_records():
     line = Line()
     run = run_settings(
         eta="1e20",
-        budget=settings.BudgetSettings(100, None),
-        checks=settings.CheckSettings("even", 2, None),
+        budget=parts.BudgetSettings(100, None),
+        checks=parts.CheckSettings("even", 2, None),
     )
     records, outcome = training.train(run, line.problem(), lambda text: None)
     assert outcome.status == "diverged"
@@ -166,7 +166,7 @@ def test_a_constant_loss_is_no_divergence(rule):
     """Its gradient is zero, which SAM without an epsilon would divide by."""
     line = Line()
     problem = replace(line.problem(), loss=lambda params, *data: 0.0 * loss(params, *data) + 1.5)
-    run = run_settings(update=settings.UpdateSettings(rule, 0.0))
+    run = run_settings(update=parts.UpdateSettings(rule, 0.0))
     records, outcome = training.train(run, problem, lambda text: None)
     assert (outcome.status, outcome.step, outcome.reason) == ("completed", 6, "")
     assert [record["training_loss"] for record in records] == [1.5] * 3
@@ -190,7 +190,7 @@ def heavy_ball(monkeypatch):
 
 
 def update_with(**options):
-    return settings.UpdateSettings("heavy_ball", 1e-5, options)
+    return parts.UpdateSettings("heavy_ball", 1e-5, options)
 
 
 def test_an_update_rule_has_settings(heavy_ball):
@@ -254,9 +254,9 @@ def test_large_loss_ends_the_run_after_the_stated_number_of_checks():
     run = run_settings(
         eta="3",
         rho="0",
-        budget=settings.BudgetSettings(12, None),
-        checks=settings.CheckSettings("even", 13, None),
-        divergence=settings.DivergenceSettings(1.01, 2),
+        budget=parts.BudgetSettings(12, None),
+        checks=parts.CheckSettings("even", 13, None),
+        divergence=parts.DivergenceSettings(1.01, 2),
     )
     records, outcome = training.train(run, line.problem(), lambda text: None)
     assert outcome.status == "diverged"
@@ -268,8 +268,8 @@ def test_large_loss_ends_the_run_after_the_stated_number_of_checks():
 def test_hour_budget_ends_the_run():
     line = Line()
     run = run_settings(
-        budget=settings.BudgetSettings(None, 0.2 / 3600),
-        checks=settings.CheckSettings("time", None, 0.05 / 60),
+        budget=parts.BudgetSettings(None, 0.2 / 3600),
+        checks=parts.CheckSettings("time", None, 0.05 / 60),
     )
     records, outcome = training.train(run, line.problem(), lambda text: None)
     assert outcome.status == "completed"
@@ -329,18 +329,18 @@ def image_data(tmp_path):
     ("changes", "message"),
     [
         ({"source": "tfds"}, "the data file holds"),
-        ({"dataset": settings.DatasetSettings("mnist", 30, None)}, "prepare the data anew"),
+        ({"dataset": parts.DatasetSettings("mnist", 30, None)}, "prepare the data anew"),
         ({"batch_size": 21}, "more than the 20 training examples"),
         ({"microbatch": 3}, "does not divide the batch of 20"),
         ({"kind": "image"}, "did you mean 'images'"),
         ({"kind": "characters"}, "does not fit the data set mnist, which holds images"),
         (
-            {"model": settings.ModelSettings("transformer", TRANSFORMER)},
+            {"model": parts.ModelSettings("transformer", TRANSFORMER)},
             "do not fit inputs and targets",
         ),
-        ({"model": settings.ModelSettings("mpl", {})}, "did you mean 'mlp'"),
-        ({"loss": settings.LossSettings("squared")}, "did you mean 'squared_error'"),
-        ({"model": settings.ModelSettings("mlp", {"deep": 2, "width": 2})}, "deep"),
+        ({"model": parts.ModelSettings("mpl", {})}, "did you mean 'mlp'"),
+        ({"loss": parts.LossSettings("squared")}, "did you mean 'squared_error'"),
+        ({"model": parts.ModelSettings("mlp", {"deep": 2, "width": 2})}, "deep"),
     ],
 )
 def test_what_does_not_fit_the_data_is_an_error(image_data, changes, message):

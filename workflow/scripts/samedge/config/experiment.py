@@ -14,7 +14,7 @@ import yaml
 
 from samedge.base.components import PLUGIN_FOLDER, use_plugins
 from samedge.base.errors import UserError
-from samedge.config import settings
+from samedge.config import parts, settings
 from samedge.config.messages import as_yaml, key_path, violations
 from samedge.config.references import WITH_SETTINGS, cross_problems
 
@@ -191,8 +191,8 @@ def _without_removed(config: dict[str, Any]) -> dict[str, Any]:
     tasks = {name: task for name, task in config["tasks"].items() if task is not None}
     for name, task in tasks.items():
         if isinstance(task, dict):
-            parts = WITH_SETTINGS & task.keys()
-            tasks[name] = task | {part: _without_null_settings(task[part]) for part in parts}
+            named = WITH_SETTINGS & task.keys()
+            tasks[name] = task | {part: _without_null_settings(task[part]) for part in named}
     return config | {"tasks": tasks}
 
 
@@ -262,18 +262,18 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
                 "figure_rho": next(rho for rho in rhos if Decimal(rho) == drawn),
             },
         )
-    parts = {
-        "together": settings.TogetherSettings,
-        "checkpoints": settings.CheckpointSettings,
-        "curvature": settings.CurvatureSettings,
-        "density": settings.DensitySettings,
-        "blocks": settings.BlockSettings,
-        "stochastic": settings.StochasticSettings,
-        "audit": settings.AuditSettings,
-        "divergence": settings.DivergenceSettings,
-        "figures": settings.FigureSettings,
+    sections = {
+        "together": parts.TogetherSettings,
+        "checkpoints": parts.CheckpointSettings,
+        "curvature": parts.CurvatureSettings,
+        "density": parts.DensitySettings,
+        "blocks": parts.BlockSettings,
+        "stochastic": parts.StochasticSettings,
+        "audit": parts.AuditSettings,
+        "divergence": parts.DivergenceSettings,
+        "figures": parts.FigureSettings,
     }
     config["curvature"] = LATER | config["curvature"]
     # Those that may be left out have a default for everything in them.
-    built = {key: settings.build(cls, config.get(key, {})) for key, cls in parts.items()}
+    built = {key: settings.build(cls, config.get(key, {})) for key, cls in sections.items()}
     return settings.Experiment(**(config | built | {"tasks": tasks}))

@@ -11,16 +11,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from samedge.config.building import as_before, build
+from samedge.config.parts import (
+    AuditSettings,
+    BlockSettings,
+    BudgetSettings,
+    CheckpointSettings,
+    CheckSettings,
+    CurvatureSettings,
+    DatasetSettings,
+    DensitySettings,
+    DivergenceSettings,
+    FigureSettings,
+    LossSettings,
+    ModelSettings,
+    StochasticSettings,
+    TogetherSettings,
+    UpdateSettings,
+)
 
 # Runs that train at once where neither the configuration nor a CPU says otherwise.
 MOST_TOGETHER = 8
 #: The table of claims that a configuration names, among the results and in an archive.
 CLAIMS_FILE = "claims.toml"
-#: Where data sets come from that have a source of their own.
-OWN_SOURCES = {"tfds": "tfds", "arrays": "file"}
 # The numbers of float32 that are not zero and keep all their digits.
 LEAST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
@@ -43,142 +57,6 @@ def decimal_string(value: int | float | str) -> str:
     number = Decimal(str(value))
     # Zero has a sign in both types, which would end up in file names.
     return format(number if number else abs(number), "f")
-
-
-@dataclass(frozen=True)
-class DatasetSettings:
-    """Which data set, how much of it (examples, or characters of text; None: all), and for the data
-    set ``arrays`` the file that holds it, as the configuration has it, which came later.
-    """
-
-    name: str
-    train_examples: int | None
-    test_examples: int | None
-    file: str | None = None
-
-    @property
-    def component(self) -> str:
-        """The name in the registry: ``tfds`` of ``tfds:fashion_mnist``."""
-        return self.name.partition(":")[0]
-
-    def source(self, source: str) -> str:
-        """Return where the data come from, where those of other data sets come from ``source``."""
-        return OWN_SOURCES.get(self.component, source)
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """Which model, and the keyword arguments of its function in the registry."""
-
-    name: str
-    settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """Which loss, by its name in the registry."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class ScheduleSettings:
-    """Which learning-rate schedule, and the keyword arguments of its function in the registry."""
-
-    name: str
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class UpdateSettings:
-    """Which update rule, the epsilon added to the gradient norm that it divides by, and, which
-    came later, the keyword arguments of its function in the registry, and a schedule of eta.
-    """
-
-    name: str
-    epsilon: float
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    schedule: ScheduleSettings | None = None
-
-
-@dataclass(frozen=True)
-class BudgetSettings:
-    """When training ends: after so many steps or hours of training time, whichever is first."""
-
-    steps: int | None
-    hours: float | None
-
-
-@dataclass(frozen=True)
-class CheckSettings:
-    """When to measure: ``count`` checks, evenly or geometrically spaced, or every ``minutes``."""
-
-    spacing: str
-    count: int | None
-    minutes: float | None
-
-
-@dataclass(frozen=True)
-class CurvatureSettings:
-    """How many eigenvalues, the residual over the operator norm to reach, the caps on products
-    of a check and on vectors that the solver keeps, the probability of a larger eigenvalue still
-    unseen that is put up with, the share of the operator norm to which both ends of the spectrum
-    are known, and every how many checks this is certified.
-
-    ``ends`` and ``certify`` came later; their defaults are what was in effect before.
-    """
-
-    eigenvalues: int
-    tolerance: float
-    max_products: int
-    max_vectors: int
-    overlook: float
-    ends: float = 0.001
-    certify: int = 1
-
-
-@dataclass(frozen=True)
-class DensitySettings:
-    """At which shares of the budget the spectral density is estimated, and with what effort."""
-
-    at: tuple[float, ...]
-    probes: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class BlockSettings:
-    """At which shares of the budget the sharpness of blocks of the Hessian is measured, and the
-    pattern of the names of each block's parameters, by the block's name; without any it is layers.
-    """
-
-    at: tuple[float, ...] = ()
-    patterns: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StochasticSettings:
-    """By how many minibatches a check measures what they make of the edge, none if 0, and on how
-    many examples that are held fixed; None for all.
-    """
-
-    batches: int = 0
-    examples: int | None = None
-
-
-@dataclass(frozen=True)
-class AuditSettings:
-    """At which shares of the budget the parameters are kept, to be audited in float64."""
-
-    at: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class DivergenceSettings:
-    """Diverged: a loss above ``loss_factor`` times the first one at ``checks`` checks in a row."""
-
-    loss_factor: float
-    checks: int
 
 
 @dataclass(frozen=True)
@@ -237,8 +115,8 @@ class RunSettings(TrainingSettings):
     audit: AuditSettings
     divergence: DivergenceSettings
     precision: str
-    blocks: BlockSettings = BlockSettings()
-    stochastic: StochasticSettings = StochasticSettings()
+    blocks: BlockSettings = dataclasses.field(default_factory=BlockSettings)
+    stochastic: StochasticSettings = dataclasses.field(default_factory=StochasticSettings)
 
     @property
     def name(self) -> str:
@@ -260,33 +138,6 @@ class RunSettings(TrainingSettings):
 
 
 @dataclass(frozen=True)
-class FigureSettings:
-    """How figures are drawn: the quantity on x, ``training_time`` (s) or ``step``."""
-
-    time_axis: str
-
-
-@dataclass(frozen=True)
-class CheckpointSettings:
-    """How far apart a run's checkpoints are: in minutes of the job's time, in steps, or both."""
-
-    minutes: float | None
-    steps: int | None
-
-
-@dataclass(frozen=True)
-class TogetherSettings:
-    """Along which axes one job has all runs of its task, and how many of them train at once.
-
-    ``axes`` are some of ``seed``, ``eta`` and ``rho``; with none, every run is a job of its own.
-    ``most`` is None where the device decides: :data:`MOST_TOGETHER`, on a CPU 1.
-    """
-
-    axes: tuple[str, ...]
-    most: int | None
-
-
-@dataclass(frozen=True)
 class Experiment:
     """A validated configuration."""
 
@@ -305,8 +156,8 @@ class Experiment:
     divergence: DivergenceSettings
     figures: FigureSettings
     tasks: Mapping[str, TaskSettings]
-    blocks: BlockSettings = BlockSettings()
-    stochastic: StochasticSettings = StochasticSettings()
+    blocks: BlockSettings = dataclasses.field(default_factory=BlockSettings)
+    stochastic: StochasticSettings = dataclasses.field(default_factory=StochasticSettings)
     claims: Path | None = None
     container: str | None = None
     plugins: tuple[Path, ...] = ()

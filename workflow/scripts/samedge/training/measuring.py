@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from samedge.config.settings import CurvatureSettings, RunSettings
+from samedge.config.parts import CurvatureSettings
+from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import Eigenpairs, RitzPairs, top_eigenpairs
 from samedge.curvature.products import Loss
 from samedge.machine.signals import raise_if_signalled

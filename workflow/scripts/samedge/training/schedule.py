@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from samedge.config.settings import BudgetSettings, CheckSettings, DivergenceSettings
+from samedge.config.parts import BudgetSettings, CheckSettings, DivergenceSettings
 
 SECONDS_BETWEEN_LOOKS = 1.0  # a chunk of steps lasts about this long at most
 

@@ -18,7 +18,8 @@ import optax
 
 from samedge.base.errors import UserError
 from samedge.base.registry import Registry
-from samedge.config.settings import RunSettings, ScheduleSettings, UpdateSettings
+from samedge.config.parts import ScheduleSettings, UpdateSettings
+from samedge.config.settings import RunSettings
 from samedge.curvature.microbatches import mean_over_microbatches
 from samedge.curvature.products import linearized
 from samedge.curvature.scaling import norm, scaled_norm
