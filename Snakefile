@@ -51,6 +51,7 @@ rule all:
         existing_if_reporting(
             *(figures_of(name, task) for name in MEASURED for task in TASKS)
         ),
+        existing_if_reporting(*(family_paths(name) for name in EXPERIMENT.families)),
         existing_if_reporting(claims_paths()),
         existing_if_reporting([f"{RESULTS}/explorer.html"]),
         # Without these a run file that was deleted would not be missed while its cube is there.
@@ -105,6 +106,17 @@ for number in DRAWN:
             figure_paths(number),
             # A figure older than a cube that could not be made anew is no answer.
             cube_paths(number),
+        localrule: True
+
+
+for name in EXPERIMENT.families:
+
+    rule:
+        name:
+            f"family_{name}"
+        input:
+            family_paths(name),
+            expand(f"{RESULTS}/cubes/{{task}}.nc", task=EXPERIMENT.families[name].tasks),
         localrule: True
 
 

@@ -25,6 +25,7 @@ PARTS = (
     "scale",
     "memory",
     "checkpoints",
+    "minibatches",
 )
 
 

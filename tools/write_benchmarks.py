@@ -19,6 +19,7 @@ from benchmarks import (
     curvature,
     experiment,
     memory,
+    minibatches,
     packing,
     scale,
     scaling,
@@ -174,6 +175,10 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Results], str]]] = {
     "traps": ("Spectra made to fool a solver", of_traps),
     "training": ("Training", of_training),
     "checkpoints": ("What it costs to be able to go on", of_checkpoints),
+    "minibatches": (
+        "What minibatches and the way to the SAM point cost",
+        lambda results: block(minibatches.report(results)),
+    ),
     "scaling": ("How time grows", of_scaling),
     "startup": (
         "The first and the second job of a task",

@@ -34,8 +34,10 @@ snakemake --cores all --resources gpu=1 --configfile my.yaml
 `experiment:`, so that results stand side by side. Shipped are `config/laptop.yaml` (the paper's
 grids on real data, at sizes for a CPU), `config/paper.yaml` (exactly the paper),
 `config/night.yaml` (the paper's runs and sizes, with steps for one night on one GPU),
-`config/networks.yaml` (a residual network and a Vision Transformer on real data, minutes on a CPU)
-and `config/optimizers.yaml` (seven update rules at their edges on real data, one to two hours).
+`config/networks.yaml` (a residual network and a Vision Transformer on real data, minutes on a CPU),
+`config/optimizers.yaml` (seven update rules at their edges on real data, one to two hours),
+`config/minibatches.yaml` (SGD and SAM at batch sizes from 8 to all examples, an hour or two) and
+`config/late.yaml` (runs that go on as others, an hour or two).
 
 **Leaving out.** Merging cannot take a key away, so null does: a task set to null is not run, and
 a setting of a model or an update rule set to null is as if it were not there, which an overlay that
@@ -68,10 +70,10 @@ of the eigenvalue solver. Each seed is one more run at each grid point.
 not fit the budget stop everything before it starts; the message says what would be right.
 
 Tables give for each key what it may hold, what it means, and its value in `config.yaml`. Every key
-but `container`, `claims`, `curvature.ends`, `curvature.certify`, `blocks`, `stochastic`, `plugins`,
-and a task's `dataset.file`, `update.settings`, `update.schedule` and `blocks` is required, there or
-in an overlay. Sections are those of the paper (Long & Bartlett, JMLR 25, 2024); the maths is in
-[method.md](method.md)."""
+but `container`, `claims`, `curvature.ends`, `curvature.certify`, `blocks`, `stochastic`, `way`,
+`families`, `plugins`, and a task's `dataset.file`, `update.settings`, `update.schedule`, `blocks`
+and `start_from` is required, there or in an overlay. Sections are those of the paper (Long &
+Bartlett, JMLR 25, 2024); the maths is in [method.md](method.md)."""
 
 
 def page() -> str:

@@ -26,10 +26,11 @@ RESULTS = """\
 Everything an experiment makes lies under `results/<experiment>/`: `data/`, `runs/`, `cubes/`,
 `figures/`, `supplement/`, and a log and a benchmark for each job. Targets besides `all` are
 `figure_01` to `figure_16`, `density_<task>`, `blocks_<task>`, `stochastic_<task>`,
-`supplement`, and every file by its path.
+`way_<task>`, `family_<name>`, `supplement`, and every file by its path.
 
 Where `together` names axes, rules `train_together_<task>` take the place of `train_run`: one job
-for all runs along these axes.
+for all runs along these axes. Runs that others start from (a task's `start_from`) have rules
+`train_parent_<task>`: they keep their states, in `states/`, too.
 
 The target `audit` measures runs again in float64, from the parameters that they keep in
 `parameters/` where the configuration's `audit.at` asks for it: the rule `audit_run` one run,

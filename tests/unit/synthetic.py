@@ -205,6 +205,7 @@ def run(
         ENVIRONMENT | attributes,
         densities(settings, rows, steps),
         blocks=blocks(settings, rows, steps),
+        ways=[None] * len(settings.way.at),
     )
 
 
@@ -251,7 +252,7 @@ def made_cube(task="mnist", eta=None, rho=None, seeds=(0,), checks=21, curves=pa
     labels = [list(dict.fromkeys(getattr(one, axis) for one in settings)) for axis in GRID_AXES]
     sizes = dict(zip(GRID_AXES, map(len, labels), strict=True)) | {"check": checks, "rank": 3}
     sizes |= {"density_check": 1, "probe": DENSITY["probes"], "node": DENSITY["steps"]}
-    names = schema.variable_names(["test_error"], density=True)
+    names = schema.variable_names(["test_error"], ["density"])
     values = schema.blank_values(names, sizes)
     share = np.linspace(0, 1, checks)
     for settings_of_run in settings:

@@ -11,8 +11,8 @@ import synthetic
 from samedge.base.errors import UserError
 from samedge.config.experiment import load
 from samedge.data.file import read_data, write_data
-from samedge.records import files, netcdf, parameters
-from samedge.records.adopting import adopt, data_file, files_of
+from samedge.records import files, netcdf, parameters, states
+from samedge.sharing.adopting import adopt, data_file, files_of
 
 ONE = "eta0.1_rho0.1_seed0"
 OVERLAY = {
@@ -187,6 +187,34 @@ def test_parameters_come_along_and_are_verified_too(tmp_path, repository, result
     assert run == one
     complaint = "no such file" if loss == "deleted" else 'other settings: rho is "0", expected'
     assert reason.startswith(f"{path}: {complaint}")
+
+
+def test_what_others_start_from_comes_along_and_is_verified(tmp_path, repository, results):
+    fork = {"start_from": {"task": "mnist", "at": 0.5}, **_as_mnist(repository)}
+    tasks = OVERLAY["tasks"] | {"fork": fork}
+    experiment = experiment_of(tmp_path, repository, tasks=tasks)
+    source = tmp_path / "elsewhere"
+    write(source, experiment, results)
+    data = synthetic.task_data()
+    write_data(data_file("fork", results), data.arrays, data.attributes)
+    done = files.Outcome("completed", 400, "", "test_error", 0.25)
+    parents = experiment.runs("mnist")
+    for run, shares in zip(parents, ((0.5,), (0.25,)), strict=True):
+        path = files_of(run, source, states=True)["states"]
+        kept = [states.KeptState(share, {"step": 200}) for share in shares]
+        states.write_states(path, run, data.checksum, kept, done)
+    adoption = adopt(experiment, source, results)
+    assert adoption.adopted == [parents[0]]
+    copied = files_of(parents[0], results, states=True)["states"]
+    assert states.read_states(copied)["kept"][0]["at"] == 0.5
+    [(refused, reason)] = adoption.refused
+    assert refused == parents[1] and "has no state at the share 0.5" in reason
+    assert {run.task for run in adoption.absent} == {"fork"}
+
+
+def _as_mnist(repository):
+    mnist = yaml.safe_load((repository / "config.yaml").read_text())["tasks"]["mnist"]
+    return mnist | OVERLAY["tasks"]["mnist"]
 
 
 def test_without_data_nothing_can_be_compared(experiment, elsewhere, results):

@@ -453,12 +453,52 @@ def test_a_table_of_ones_own_is_judged_in_place_of_the_papers(tmp_path, cubes):
         load_claims(tmp_path / "empty.toml")
 
 
-def test_the_claims_about_optimizers_are_about_tasks_of_their_configuration(repository):
-    paths = [repository / "config.yaml", repository / "config/optimizers.yaml"]
+def test_a_claim_may_be_against_the_same_runs_of_another_task(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        MINE.replace('rho = "figure"', 'rho = "all"\nagainst = "cifar10"')
+        .replace('"gd_sharpness_over_sam"', '"sharpness"')
+        .replace("above = 1", "at_least = 2.9, at_most = 3.1")
+    )
+    [claim] = load_claims(tmp_path / "mine.toml")
+    assert claim.definition.endswith("over that of the same run of cifar10")
+
+    def tripled(eta, rho, seed, t):
+        found = paper_like("mnist", eta, rho, seed, t)
+        return found | {"eigenvalue": 3 * found["eigenvalue"]}
+
+    def plain(eta, rho, seed, t):
+        return paper_like("mnist", eta, rho, seed, t)
+
+    grid = {"eta": ("0.1", "0.3"), "rho": ("0", "0.1"), "seeds": (0, 1)}
+    cube = made_cube(**grid, curves=lambda task, *point: tripled(*point))
+    other = made_cube(
+        "cifar10",
+        eta=("0.3", "0.1", "1.0"),
+        rho=("0.1", "0"),
+        seeds=(1, 0, 2),
+        curves=lambda task, *point: plain(*point),
+    )
+    [verdict] = judge_all([claim], [cube, other], RHO)
+    assert verdict.verdict == HOLDS and not verdict.left_out
+    assert verdict.effect == pytest.approx(3, rel=1e-6)
+    # A run that the other task lacks has no number.
+    [verdict] = judge_all([claim], [cube, other.isel(eta=other["eta"] != 0.1)], RHO)
+    assert {name.partition("_")[0] for name in verdict.left_out} == {"eta0.1"}
+    [verdict] = judge_all([claim], [cube], RHO)
+    assert verdict.verdict == NOT_TESTABLE
+    assert verdict.reason == "the experiment has no task 'cifar10'; add it to tasks"
+
+
+@pytest.mark.parametrize("name", ["optimizers", "minibatches", "late"])
+def test_claims_of_a_configuration_are_about_its_tasks(repository, name):
+    paths = [repository / "config.yaml", repository / f"config/{name}.yaml"]
     experiment = configuration.load(paths)
     table = load_claims(experiment.claims)
     named = {task for claim in table for task in claim.tasks}
-    assert named == {*experiment.tasks}
+    assert named <= {*experiment.tasks}
+    # Of late runs those that others start from are claimed nothing of.
+    assert named == {*experiment.tasks} or name == "late"
+    assert {claim.against for claim in table} <= {"", *experiment.tasks}
     assert all(claim.source and not claim.section for claim in table)
 
 

@@ -1,7 +1,11 @@
 """A cube in words: the same facts for the report, the explorer and the archive."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 
+from samedge.config.settings import StartSettings
 from samedge.records import describe, files
 from synthetic import made_cube, run, run_settings
 
@@ -34,6 +38,15 @@ def test_every_description_has_one_wording_of_a_budget(budget, words):
     cube = run(run_settings(budget=budget))
     assert ["Budget", words] in describe.facts(cube)
     assert f"{words}." in describe.caption_of(cube)
+
+
+def test_a_fork_says_which_runs_it_starts_from():
+    template: dict[str, Any] = dict.fromkeys(("eta", "rho", "seed"), "")
+    start = StartSettings(0.5, dataclasses.replace(run_settings(), **template), rho="0")
+    fork = dataclasses.replace(run_settings(), start_from=start)
+    facts = dict(describe.facts(run(fork)))
+    assert facts["Starts from"] == "mnist with rho = 0, at 0.5 of its budget"
+    assert "Starts from" not in dict(describe.facts(run(run_settings())))
 
 
 def test_values_in_which_runs_differ_are_joined():

@@ -377,6 +377,9 @@ def test_every_rule_with_a_command_names_a_conda_environment_that_exists():
 def test_the_conda_environment_of_a_rule_holds_what_its_script_imports():
     for rule, (body, environments) in rules_with_command().items():
         scripts = [f"{name}.py" for name in re.findall(r'script\("(\w+)"\)', body)]
+        # One rule for each of these, in a loop.
+        kinds = ("density", "blocks", "stochastic", "way")
+        scripts += [f"plot_{kind}.py" for kind in kinds if 'script(f"plot_{measured}")' in body]
         assert scripts, f"{rule} names no script"
         # Components are imported when they are looked up.
         looked_up = [

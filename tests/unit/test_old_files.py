@@ -29,7 +29,8 @@ from samedge.base.errors import UserError
 from samedge.config import experiment
 from samedge.config.grid import grid_runs
 from samedge.config.settings import RunSettings
-from samedge.records import adopting, cubes, files, netcdf, schema
+from samedge.records import cubes, files, netcdf, schema
+from samedge.sharing import adopting
 from samedge.sharing.archive import MANIFEST, METADATA, manifest
 from samedge.sharing.pack import pack
 from samedge.sharing.redraw import redraw

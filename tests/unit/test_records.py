@@ -223,9 +223,9 @@ def test_a_density_too_few_or_with_other_keys_is_refused():
     settings = run_settings(density=DENSITY | {"at": [1.0]})
     check = _check_of(run(run_settings()), 0)
     outcome = files.Outcome("completed", 0, "", "test_error", 0.5)
-    with pytest.raises(ValueError, match="0 densities, expected 1"):
+    with pytest.raises(ValueError, match="density: 0 checks, expected 1"):
         files.run_dataset(settings, [check], outcome, ENVIRONMENT)
-    with pytest.raises(ValueError, match=r"density 0: missing keys \['density_step'"):
+    with pytest.raises(ValueError, match=r"density, check 0: missing keys \['density_step'"):
         files.run_dataset(settings, [check], outcome, ENVIRONMENT, [{}])
 
 

@@ -15,8 +15,9 @@ from samedge.config.parts import (
     ScheduleSettings,
     StochasticSettings,
     TogetherSettings,
+    WaySettings,
 )
-from samedge.config.settings import RunSettings, build, decimal_string
+from samedge.config.settings import RunSettings, StartSettings, build, decimal_string
 from synthetic import run_settings
 
 
@@ -106,6 +107,8 @@ def test_every_setting_of_a_run_is_in_its_json():
         dataset=dataset,
         blocks=BlockSettings((1.0,), {"head": "last"}),
         stochastic=StochasticSettings(4, 100),
+        start_from=StartSettings(0.5, run_settings(), eta="0.1"),
+        way=WaySettings((1.0,), 3),
     )
     written = json.loads(changed.to_json())
     for name, nested in keys(RunSettings):
@@ -128,7 +131,7 @@ def test_settings_of_before_are_those_that_say_what_held_then():
     del dataset["file"]
     changes = {"curvature": curvature, "update": update, "dataset": dataset}
     plain = dataclasses.asdict(settings) | changes
-    del plain["blocks"], plain["stochastic"]
+    del plain["blocks"], plain["stochastic"], plain["start_from"], plain["way"]
     before = json.dumps(plain, sort_keys=True)
     assert RunSettings.from_json(before) == same
     assert same.to_json() == before

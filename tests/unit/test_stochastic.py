@@ -11,14 +11,14 @@ import plot_stochastic
 from samedge.analysis.statistics import STATISTICS
 from samedge.base.errors import UserError
 from samedge.config.settings import RunSettings
-from samedge.figures import stochastic
+from samedge.figures.steps import stochastic
 from samedge.records import cubes, files
 from samedge.records.schema import STOCHASTIC_KEYS
-from samedge.tasks.problems import Problem
 from samedge.training import loop
 from samedge.training.observers.stochastic import StochasticObserver, batch_products, quantities
 from samedge.training.steps import StepSpec, as_optax_promotes
 from samedge.updates.rule import RULES
+from small_network import dense, tanh_problem
 from synthetic import ENVIRONMENT, grid_settings, made_cube, run, run_settings
 
 SIZE, EXAMPLES, BATCH = 5, 7, 3
@@ -152,23 +152,9 @@ def test_standard_errors_are_those_of_repeated_draws(data):
         assert 0.8 < np.std(found) < 1.35, name
 
 
-def tanh_loss(params, inputs, targets):
-    return jnp.mean(jnp.square(jnp.tanh(inputs @ params["first"]) @ params["second"] - targets))
-
-
 @pytest.fixture(scope="module")
 def problem():
-    keys = jax.random.split(jax.random.key(0), 4)
-    inputs = jax.random.normal(keys[0], (12, 3), jnp.float32)
-    targets = jax.random.normal(keys[1], (12, 2), jnp.float32)
-
-    def init(key):
-        return {
-            "first": jax.random.normal(keys[2], (3, 4), jnp.float32),
-            "second": jax.random.normal(keys[3], (4, 2), jnp.float32),
-        }
-
-    return Problem(init, tanh_loss, (inputs, targets), lambda params: 0.25, "test_error")
+    return tanh_problem()
 
 
 def run_of(**changes) -> RunSettings:
@@ -194,13 +180,6 @@ def observed(run, problem):
     observer = StochasticObserver(run, problem, lines.append)
     checks, outcome = loop.train(run, problem, lambda line: None, [observer, keep])
     return observer, kept, checks, outcome, lines
-
-
-def dense(params, data):
-    flat, unravel = jax.flatten_util.ravel_pytree(params)
-    hessian = jax.hessian(lambda point: tanh_loss(unravel(point), *data))(flat)
-    gradient = jax.grad(lambda point: tanh_loss(unravel(point), *data))(flat)
-    return np.asarray(hessian, np.float64), np.asarray(gradient, np.float64)
 
 
 @pytest.mark.usefixtures("strict_jax")

@@ -2,13 +2,17 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 
 from checkout import TINY, WITHOUT_JAX, Checkout
-from samedge.records import files
+from samedge.config.settings import RunSettings, StartSettings
+from samedge.records import files, schema
 
 TIMES = ["training_time", "wall_time"]
 
@@ -50,6 +54,32 @@ def test_a_run_from_its_stored_settings_equals_itself(finished: Checkout, tmp_pa
         *("--cache", "results/tiny/cache/jax"),
     )
     assert_equal_but_for_times(again, run)
+
+
+def test_a_run_goes_on_from_the_states_of_another(finished: Checkout, tmp_path):
+    run = files.read_run(finished.result("runs/mnist/eta0.1_rho0.1_seed0.nc"))
+    settings = RunSettings.from_json(run.attrs["settings"])
+    shared = ("--data", "results/tiny/data/mnist.npz", "--cache", "results/tiny/cache/jax")
+    states = tmp_path / "states.npz"
+    parent = train(
+        finished,
+        tmp_path / "run.nc",
+        *("--settings", settings.to_json(), "--states", states, "--states-at", "0.5", *shared),
+    )
+    assert_equal_but_for_times(parent, run)
+    template: dict[str, Any] = dict.fromkeys(("eta", "rho", "seed"), "")
+    start = StartSettings(0.5, replace(settings, **template))
+    fork = replace(settings, start_from=start)
+    again = train(
+        finished,
+        tmp_path / "fork.nc",
+        *("--settings", fork.to_json(), "--start-from", states, *shared),
+    )
+    # The first check at or after half of its 12 steps.
+    late = run.isel(check=run["step"].values[0, 0, 0] >= 8)
+    assert late.sizes["check"] == again.sizes["check"] == 2
+    for name in set(schema.CHECK_KEYS) - {*TIMES}:
+        np.testing.assert_array_equal(again[name].values, late[name].values, name)
 
 
 def test_equal_runs_at_the_size_of_the_default_experiment(changeable: Checkout, tmp_path):

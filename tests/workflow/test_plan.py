@@ -67,8 +67,43 @@ def test_a_density_plans_what_it_needs(unrun: Checkout, target):
     assert {run[0] for run in plan.runs} == plan.collected == {"cifar10"}
 
 
+FORK = {
+    "kind": "images",
+    "dataset": {"name": "own_digits", "train_examples": 40, "test_examples": 20},
+    "model": {"name": "mlp", "settings": {"depth": 3, "width": 8}},
+    "loss": {"name": "squared_error"},
+    "update": {"name": "sam", "epsilon": 1.0e-5},
+    "batch_size": None,
+    "microbatch": None,
+    "eta": [0.5],
+    "rho": [0, 0.1],
+    "figure_rho": 0.1,
+    "budget": {"steps": 600, "hours": None},
+    "checks": {"spacing": "even", "count": 7, "minutes": None},
+    "start_from": {"task": "mnist", "at": 0.5, "eta": 0.1},
+}
+
+
+def test_a_fork_is_planned_after_the_runs_that_it_starts_from(unrun: Checkout):
+    """All runs of the other task keep their states; a fork needs two of them."""
+    tasks = {"cifar10": None, "tiny_shakespeare": None, "fork": FORK}
+    plan = unrun.plan("results/tiny/cubes/fork.nc", changes={"tasks": tasks})
+    needed = {"train_parent_mnist": 2, "train_run": 2, "collect_runs": 1}
+    assert {name: plan.counts.get(name) for name in needed} == needed
+    plan = unrun.plan(changes={"tasks": tasks})
+    assert plan.counts["train_parent_mnist"] == 4 and plan.counts["train_run"] == 2
+
+
+def test_a_family_is_drawn_after_the_cubes_of_its_tasks(unrun: Checkout):
+    families = {"both": {"tasks": ["mnist", "cifar10"], "along": "step"}}
+    plan = unrun.plan("family_both", changes={"families": families})
+    assert plan.collected == {"mnist", "cifar10"} and plan.counts["plot_family"] == 1
+    assert unrun.plan(changes={"families": families}).counts["plot_family"] == 1
+
+
 @pytest.mark.parametrize(
-    ("name", "asked"), [("blocks", {"at": [1]}), ("stochastic", {"batches": 4})]
+    ("name", "asked"),
+    [("way", {"at": [1]}), ("blocks", {"at": [1]}), ("stochastic", {"batches": 4})],
 )
 def test_blocks_and_minibatches_are_drawn_where_they_are_measured(unrun: Checkout, name, asked):
     plan = unrun.plan(changes={name: asked})

@@ -20,8 +20,10 @@ def profile(repository):
 def rules_that_run_jobs(repository):
     sources = [path.read_text() for path in (repository / "workflow/rules").glob("*.smk")]
     rules = [part for text in sources for part in re.split(r"^rule ", text, flags=re.M)[1:]]
-    # The rule of training is made in a loop, so that its name does not stand there.
-    return {"train_run"} | {
+    # Rules of training, and of what a configuration may measure, are made in loops, so that their
+    # names do not stand there.
+    measured = {f"plot_{kind}" for kind in ("density", "blocks", "stochastic", "way")}
+    return {"train_run", *measured} | {
         rule.partition(":")[0] for rule in rules if "localrule: True" not in rule
     }
 

@@ -25,6 +25,8 @@ NO_NETWORK = {
     "download_sample": ("--package", "none", "--output", "none"),
     "plot_blocks": ("--cube", "none", "--rho", "0", *FILES),
     "plot_stochastic": ("--cube", "none", "--rho", "0", *FILES),
+    "plot_way": ("--cube", "none", "--rho", "0", *FILES),
+    "plot_family": ("--cubes", "none", "--along", "step", "--name", "one", *FILES),
 }
 # Asks the checkout's own package which files decide scripts and their components.
 ASK = """

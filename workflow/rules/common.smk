@@ -23,7 +23,7 @@ from samedge.config.paper_figures import (
     task_figures,
     unnumbered,
 )
-from samedge.config.grid import AXES, grid_json
+from samedge.config.grid import AXES, grid_json, grid_runs
 from samedge.base.log import spell_out
 from samedge.base.plugins import require_importable
 from samedge.base.process import put_python_first
@@ -55,6 +55,12 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+
+def spell_shares(shares):
+    """Return shares of the budget as a caption lists them."""
+    return ", ".join(f"{share:g}" for share in shares)
+
+
 # Whether Snakemake runs in the checkout: jobs elsewhere, such as in a pod, unpack a copy of it.
 IN_PLACE = ROOT == Path.cwd() and workflow.modifier.is_main_snakefile()
 RESULTS = f"results/{EXPERIMENT.name}"
@@ -74,6 +80,7 @@ TRAINED = {
     for kind, folder in {"parameters": "parameters", "run": "runs"}.items()
     if kind == "run" or EXPERIMENT.audit.at
 }
+STATES_PATH = f"{RESULTS}/states/{{task}}/{RUN_NAME}.npz"
 TRAINING_RESOURCES = {
     "gpu": 1,
     # No parameter: where compiled programs lie changes no run, and trains none again.
@@ -91,14 +98,44 @@ TRAINING_OPTIONS = (
     " --checkpoint-steps {resources.checkpoint_steps}"
     " --cache {resources.compilation_cache:q} --data {input.data:q}"
 )
-# The figures that every task has one of, and whether the configuration measures what they show.
-OF_A_TASK = {
-    "density": bool(EXPERIMENT.density.at),
-    "blocks": bool(EXPERIMENT.blocks.at),
-    "stochastic": bool(EXPERIMENT.stochastic.batches),
-    "edge_map": True,
+# The figures of what a configuration may measure, of which every task has one: whether it does, what
+# to say where it does not, what they show, and what their captions tell of the configuration.
+OPTIONAL = {
+    "density": (
+        bool(EXPERIMENT.density.at),
+        "no density is estimated, because density.at is empty; give shares of the budget, such as "
+        "[0, 0.5, 1]",
+        "density of eigenvalues",
+        {
+            "at": spell_shares(EXPERIMENT.density.at),
+            "probes": EXPERIMENT.density.probes,
+            "steps": EXPERIMENT.density.steps,
+        },
+    ),
+    "blocks": (
+        bool(EXPERIMENT.blocks.at),
+        "no blocks are measured, because blocks.at is empty or not there; give shares of the "
+        "budget, such as blocks: {at: [0, 0.5, 1]}",
+        "sharpness of blocks",
+        {"at": spell_shares(EXPERIMENT.blocks.at)},
+    ),
+    "stochastic": (
+        bool(EXPERIMENT.stochastic.batches),
+        "nothing of minibatches is measured, because stochastic.batches is 0 or not there; give a "
+        "number, such as stochastic: {batches: 16}",
+        "minibatches at the edge",
+        {"batches": EXPERIMENT.stochastic.batches},
+    ),
+    "way": (
+        bool(EXPERIMENT.way.at),
+        "the way to the SAM point is not measured, because way.at is empty or not there; give "
+        "shares of the budget, such as way: {at: [0, 0.5, 1]}",
+        "way to the SAM point",
+        {"at": spell_shares(EXPERIMENT.way.at)},
+    ),
 }
-MEASURED = [name for name, measured in OF_A_TASK.items() if measured]
+OF_A_TASK = [*OPTIONAL, "edge_map"]
+MEASURED = [name for name in OF_A_TASK if name not in OPTIONAL or OPTIONAL[name][0]]
 # The figures whose task and radii the configuration has, by the number in their file name.
 DRAWN = {f"{number:02d}": FIGURES[number] for number in drawable(EXPERIMENT.tasks)}
 
@@ -289,34 +326,21 @@ def cube_paths(number):
     return [f"{RESULTS}/cubes/{task}.nc"] if task else []
 
 
-def density_cube(wildcards):
-    """Return the cube that a density is drawn from, if the configuration asks for one."""
-    if not EXPERIMENT.density.at:
-        raise WorkflowError(
-            f"density_{wildcards.task}: no density is estimated, because density.at is empty; "
-            "give shares of the budget, such as [0, 0.5, 1]"
-        )
-    return f"{RESULTS}/cubes/{wildcards.task}.nc"
+def cube_of_measured(name):
+    """Return a rule's cube that such a figure is drawn from, if the configuration asks for it."""
+
+    def cube(wildcards):
+        asked, otherwise, *_ = OPTIONAL[name]
+        if not asked:
+            raise WorkflowError(f"{name}_{wildcards.task}: {otherwise}")
+        return f"{RESULTS}/cubes/{wildcards.task}.nc"
+
+    return cube
 
 
-def blocks_cube(wildcards):
-    """Return the cube that blocks are drawn from, if the configuration asks for them."""
-    if not EXPERIMENT.blocks.at:
-        raise WorkflowError(
-            f"blocks_{wildcards.task}: no blocks are measured, because blocks.at is empty or not "
-            "there; give shares of the budget, such as blocks: {at: [0, 0.5, 1]}"
-        )
-    return f"{RESULTS}/cubes/{wildcards.task}.nc"
-
-
-def stochastic_cube(wildcards):
-    """Return the cube that they are drawn from, if the configuration asks for them."""
-    if not EXPERIMENT.stochastic.batches:
-        raise WorkflowError(
-            f"stochastic_{wildcards.task}: nothing of minibatches is measured, because "
-            "stochastic.batches is 0 or not there; give a number, such as stochastic: {batches: 16}"
-        )
-    return f"{RESULTS}/cubes/{wildcards.task}.nc"
+def family_paths(name):
+    """Return both files of the figure of a family."""
+    return [f"{RESULTS}/figures/family_{name}.{kind}" for kind in ("pdf", "png")]
 
 
 def claims_paths():

@@ -85,111 +85,43 @@ rule plot_task_figure:
         " 2>&1 | tee {log:q}"
 
 
-rule plot_density:
-    input:
-        cube=density_cube,
-        script=script("plot_density"),
-        modules=sources("plot_density"),
-        style=STYLE,
-    output:
-        pdf=f"{RESULTS}/figures/density_{{task}}.pdf",
-        png=report(
-            f"{RESULTS}/figures/density_{{task}}.png",
-            caption="../report/density.rst",
-            category="{task}",
-            labels={"figure": "density of eigenvalues"},
-        ),
-    log:
-        f"{RESULTS}/logs/plot_density/{{task}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/plot_density/{{task}}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        rho=lambda wildcards: EXPERIMENT.tasks[wildcards.task].figure_rho,
-        # For the caption.
-        facts=lambda wildcards, input: FromCube(input.cube),
-        at=", ".join(f"{share:g}" for share in EXPERIMENT.density.at),
-        probes=EXPERIMENT.density.probes,
-        steps=EXPERIMENT.density.steps,
-    message:
-        "Draw the spectral density of {wildcards.task}"
-    shell:
-        "python {input.script} --cube {input.cube:q} --rho {params.rho}"
-        " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
+for measured, (_, _, shown, facts) in OPTIONAL.items():
 
-
-rule plot_blocks:
-    input:
-        cube=blocks_cube,
-        script=script("plot_blocks"),
-        modules=sources("plot_blocks"),
-        style=STYLE,
-    output:
-        pdf=f"{RESULTS}/figures/blocks_{{task}}.pdf",
-        png=report(
-            f"{RESULTS}/figures/blocks_{{task}}.png",
-            caption="../report/blocks.rst",
-            category="{task}",
-            labels={"figure": "sharpness of blocks"},
-        ),
-    log:
-        f"{RESULTS}/logs/plot_blocks/{{task}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/plot_blocks/{{task}}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        rho=lambda wildcards: EXPERIMENT.tasks[wildcards.task].figure_rho,
-        # For the caption.
-        facts=lambda wildcards, input: FromCube(input.cube),
-        at=", ".join(f"{share:g}" for share in EXPERIMENT.blocks.at),
-    message:
-        "Draw the sharpness of the blocks of {wildcards.task}"
-    shell:
-        "python {input.script} --cube {input.cube:q} --rho {params.rho}"
-        " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
-
-
-rule plot_stochastic:
-    input:
-        cube=stochastic_cube,
-        script=script("plot_stochastic"),
-        modules=sources("plot_stochastic"),
-        style=STYLE,
-    output:
-        pdf=f"{RESULTS}/figures/stochastic_{{task}}.pdf",
-        png=report(
-            f"{RESULTS}/figures/stochastic_{{task}}.png",
-            caption="../report/stochastic.rst",
-            category="{task}",
-            labels={"figure": "minibatches at the edge"},
-        ),
-    log:
-        f"{RESULTS}/logs/plot_stochastic/{{task}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/plot_stochastic/{{task}}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        rho=lambda wildcards: EXPERIMENT.tasks[wildcards.task].figure_rho,
-        # For the caption.
-        facts=lambda wildcards, input: FromCube(input.cube),
-        batches=EXPERIMENT.stochastic.batches,
-    message:
-        "Draw what minibatches make of the edges of {wildcards.task}"
-    shell:
-        "python {input.script} --cube {input.cube:q} --rho {params.rho}"
-        " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
+    rule:
+        name:
+            f"plot_{measured}"
+        input:
+            cube=cube_of_measured(measured),
+            script=script(f"plot_{measured}"),
+            modules=sources(f"plot_{measured}"),
+            style=STYLE,
+        output:
+            pdf=f"{RESULTS}/figures/{measured}_{{task}}.pdf",
+            png=report(
+                f"{RESULTS}/figures/{measured}_{{task}}.png",
+                caption=f"../report/{measured}.rst",
+                category="{task}",
+                labels={"figure": shown},
+            ),
+        log:
+            f"{RESULTS}/logs/plot_{measured}/{{task}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/plot_{measured}/{{task}}.tsv"
+        conda:
+            "../../envs/figures.yaml"
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            **facts,
+            rho=lambda wildcards: EXPERIMENT.tasks[wildcards.task].figure_rho,
+            # For the caption.
+            facts=lambda wildcards, input: FromCube(input.cube),
+        message:
+            f"Draw the {shown} of {{wildcards.task}}"
+        shell:
+            "python {input.script} --cube {input.cube:q} --rho {params.rho}"
+            " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
 
 
 rule plot_supplement:

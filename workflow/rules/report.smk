@@ -10,6 +10,7 @@ EXPLORER = [
     "explorer.html",
     "explorer.js",
     "explorer_map.js",
+    "explorer_axes.js",
     "explorer_panels.js",
 ]
 
@@ -99,6 +100,45 @@ rule plot_edge_map:
     shell:
         "python {input.script} --cube {input.cube:q}"
         " --output-pdf {output.pdf:q} --output-png {output.png:q} 2>&1 | tee {log:q}"
+
+
+rule plot_family:
+    input:
+        cubes=lambda wildcards: [
+            f"{RESULTS}/cubes/{task}.nc"
+            for task in EXPERIMENT.families[wildcards.family].tasks
+        ],
+        script=script("plot_family"),
+        modules=sources("plot_family"),
+        style=STYLE,
+    output:
+        pdf=f"{RESULTS}/figures/family_{{family}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/family_{{family}}.png",
+            caption="../report/family.rst",
+            category="experiment",
+            labels={"figure": "family {family}"},
+        ),
+    log:
+        f"{RESULTS}/logs/plot_family/{{family}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plot_family/{{family}}.tsv"
+    wildcard_constraints:
+        family="|".join(EXPERIMENT.families) or "none",
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        along=lambda wildcards: EXPERIMENT.families[wildcards.family].along,
+        tasks=lambda wildcards: ", ".join(EXPERIMENT.families[wildcards.family].tasks),
+    message:
+        "Draw the family {wildcards.family}"
+    shell:
+        "python {input.script} --cubes {input.cubes:q} --along {params.along}"
+        " --name {wildcards.family} --output-pdf {output.pdf:q} --output-png {output.png:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule write_explorer:

@@ -7,13 +7,18 @@ from functools import partial
 TOGETHER = EXPERIMENT.together.axes
 # The place of a job along the other axes, in its name.
 PLACE = "_".join(f"{axis}{{{axis}}}" for axis in AXES if axis not in TOGETHER) or "all"
+# The shares of their budgets at which runs that others start from keep their states, by task.
+STATES_AT = {task: at for task in TASKS if (at := EXPERIMENT.states_at(task))}
+# Jobs of one run are by wildcard those of any of these tasks.
+BY_WILDCARD = [task for task in TASKS if task not in STATES_AT]
 # The task of each rule, by the rule's name. The outputs of a job of several runs spell out the axes
-# of its task, so that each task has a rule; jobs of one run are by wildcard those of any task.
-TRAINING_RULES = (
-    {f"train_together_{task}": task for task in TASKS}
-    if TOGETHER
-    else {"train_run": "{task}"}
-)
+# of its task, and those of a run that others start from have one more, so that such tasks have rules
+# of their own.
+if TOGETHER:
+    TRAINING_RULES = {f"train_together_{task}": task for task in TASKS}
+else:
+    TRAINING_RULES = {f"train_parent_{task}": task for task in STATES_AT}
+    TRAINING_RULES |= {"train_run": "{task}"} if BY_WILDCARD else {}
 
 
 def together_axes(task):
@@ -56,6 +61,25 @@ def training_grid(task):
     return grid
 
 
+def trained(task):
+    """Return the paths of what training a run of a task writes, by kind."""
+    return TRAINED | ({"states": STATES_PATH} if task in STATES_AT else {})
+
+
+def states_to_start_from(task):
+    """Return a rule's states that its runs start from, by wildcards; none for most tasks."""
+
+    def states(wildcards):
+        parents = [run.parent for run in grid_runs(training_grid(task)(wildcards))]
+        return [
+            STATES_PATH.format(task=of.task, eta=of.eta, rho=of.rho, seed=of.seed)
+            for of in parents
+            if of is not None
+        ]
+
+    return states
+
+
 @cache
 def training_megabytes(task):
     """Return the megabytes to ask for, for as many runs as train at once."""
@@ -78,7 +102,8 @@ def training_message(task):
     """Return what a job says of itself."""
     if not TOGETHER:
         places = ", ".join(f"{axis} {{wildcards.{axis}}}" for axis in AXES)
-        return f"Train {{wildcards.task}}: {places}"
+        name = task if task in TASKS else "{wildcards.task}"
+        return f"Train {name}: {places}"
     whole = together_axes(task)
     places = [
         f"{axis} {', '.join(whole[axis]) if axis in whole else f'{{wildcards.{axis}}}'}"
@@ -98,17 +123,20 @@ for training_rule, task in TRAINING_RULES.items():
             script=script("train_run"),
             modules=for_task(task, partial(task_sources, "train_run")),
             plugins=for_task(task, task_plugins),
+            start=states_to_start_from(task),
         output:
             **{
                 kind: expand(
                     path, task=task, **together_axes(task), allow_missing=True
                 )
-                for kind, path in TRAINED.items()
+                for kind, path in trained(task).items()
             },
         log:
             f"{RESULTS}/logs/{job_path}.log",
         benchmark:
             f"{RESULTS}/benchmarks/{job_path}.tsv"
+        wildcard_constraints:
+            **({"task": "|".join(BY_WILDCARD)} if task not in TASKS else {}),
         # A job that was cut off goes on from its checkpoints, where what it had finished is too.
         retries: 2
         conda:
@@ -136,10 +164,21 @@ for training_rule, task in TRAINING_RULES.items():
                 if "parameters" in TRAINED
                 else []
             ),
+            states=lambda wildcards, output, at=STATES_AT.get(task, ()): (
+                ["--states", str(Path(output.states[0]).parent), "--states-at", *at]
+                if at
+                else []
+            ),
+            start=lambda wildcards, input: (
+                ["--start-from", str(Path(input.start[0]).parents[1])]
+                if input.start
+                else []
+            ),
         message:
             training_message(task)
         shell:
             "python {input.script} --grid {params.grid:q} --most {resources.together_most}"
             " --plugins {input.plugins:q}"
             f"{TRAINING_OPTIONS} --output {{params.folder:q}} {{params.kept:q}}"
+            " {params.states:q} {params.start:q}"
             " 2>&1 | tee {log:q}"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not t
 from samedge.base.errors import Parser, UserError, run_script
 from samedge.base.log import say
 from samedge.config.experiment import load
-from samedge.records.adopting import adopt, data_file, files_of
+from samedge.sharing.adopting import adopt, data_file, files_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,7 +37,11 @@ def main(argv: list[str] | None = None) -> None:
     adoption = adopt(experiment, source, results)
     if adoption.adopted:
         # Marked as made now, by these rules and settings: a change of them is seen from here on.
-        made = [file for run in adoption.adopted for file in files_of(run, results).values()]
+        made = [
+            file
+            for run in adoption.adopted
+            for file in files_of(run, results, bool(experiment.states_at(run.task))).values()
+        ]
         snakemake(arguments, made, "--touch", "--force")
     for line in adoption.lines():
         say(line)

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not t
 
 from samedge.base.errors import run_script
 from samedge.figures.beside import draw_from_cube
-from samedge.figures.stochastic import draw
+from samedge.figures.steps.stochastic import draw
 
 
 def main(argv: list[str] | None = None) -> None:

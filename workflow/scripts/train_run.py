@@ -37,7 +37,14 @@ def main(argv: list[str] | None = None) -> None:
 def planned_runs(arguments: argparse.Namespace) -> list[PlannedRun]:
     """Return the runs that the arguments ask for, with their files."""
     use_plugins(arguments.plugins)  # a configuration names its own
-    files = (arguments.output, arguments.parameters, arguments.checkpoints)
+    files = (
+        arguments.output,
+        arguments.parameters,
+        arguments.checkpoints,
+        arguments.states,
+        tuple(sorted(arguments.states_at)),
+        arguments.start_from,
+    )
     if arguments.grid is not None:
         return plan_grid(arguments.grid, *files)
     if arguments.settings is not None:
@@ -64,6 +71,25 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--parameters",
         type=Path,
         help="file to keep the parameters in that audit.at asks for (.nc); with --grid a folder",
+    )
+    parser.add_argument(
+        "--states",
+        type=Path,
+        help="file to keep in what other runs start from (.npz); with --grid a folder",
+    )
+    parser.add_argument(
+        "--states-at",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="SHARE",
+        help="shares of the budget, 0 to 1, at whose first checks that is",
+    )
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        help="the states of the run that start_from names (.npz); with --grid the folder of each "
+        "task's folder of them",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument(
@@ -121,6 +147,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     given = [*whole[1:], *given]
     if whole and given:
         parser.error(f"--{whole[0]} says it all; leave out --{', --'.join(given)}")
+    if (arguments.states is None) != (not arguments.states_at):
+        parser.error("--states and --states-at: give both or none")
+    outside = [share for share in arguments.states_at if not 0 <= share <= 1]
+    if outside:
+        parser.error(f"argument --states-at: {outside[0]:g} must be a share, from 0 to 1")
     least = {"jobs_per_gpu": 1, "checkpoint_minutes": 0, "checkpoint_steps": 0, "most": 0}
     for name, bound in least.items():
         value = getattr(arguments, name)

@@ -68,6 +68,7 @@ class Claim:
     section: str = ""
     figures: tuple[int, ...] = ()
     source: str = ""
+    against: str = ""
 
     @property
     def where(self) -> str:
@@ -93,6 +94,8 @@ class Claim:
         }[self.rho]
         etas = "every η" if self.eta == "all" else f"the {self.eta} η"
         definition = STATISTICS[self.statistic].definition
+        if self.against:
+            definition += f", over that of the same run of {self.against}"
         return f"{self.over} over the runs with {radius} and {etas} of: {definition}"
 
     @property

@@ -85,14 +85,30 @@ def judge_all(
     """
     by_task = {settings_of(cube)["task"]: cube for cube in cubes}
     return [
-        judge(claim, task, by_task.get(task), figure_rho.get(task, "0"))
+        judge(
+            claim,
+            task,
+            by_task.get(task),
+            figure_rho.get(task, "0"),
+            against=by_task.get(claim.against),
+        )
         for claim in claims
         for task in claim.tasks or (FORMULA,)
     ]
 
 
-def judge(claim: Claim, task: str, cube: xr.Dataset | None, figure_rho: str) -> Verdict:
-    """Judge one claim for one task; ``cube`` is None where the experiment lacks the task."""
+def judge(
+    claim: Claim,
+    task: str,
+    cube: xr.Dataset | None,
+    figure_rho: str,
+    against: xr.Dataset | None = None,
+) -> Verdict:
+    """Judge one claim for one task.
+
+    ``cube`` and that of the task that the claim is ``against``, if it is against one, are None
+    where the experiment lacks the task.
+    """
     if not claim.tasks:
         effect = float(FORMULAS[claim.statistic][1]())
         return Verdict(claim, task, HOLDS if claim.holds_at(effect) else FAILS, {0: effect})
@@ -100,7 +116,9 @@ def judge(claim: Claim, task: str, cube: xr.Dataset | None, figure_rho: str) -> 
     try:
         if cube is None:
             raise UntestableError(f"the experiment has no task '{task}'; add it to tasks")
-        values, names = _selected(claim, task, cube, figure_rho)
+        if claim.against and against is None:
+            raise UntestableError(f"the experiment has no task '{claim.against}'; add it to tasks")
+        values, names = _selected(claim, task, cube, figure_rho, against)
     except UntestableError as error:
         return Verdict(claim, task, NOT_TESTABLE, reason=str(error), stand_in=stand_in)
     effects, left_out = {}, []
@@ -168,7 +186,7 @@ def as_row(judged: Verdict) -> dict[str, Any]:
 
 
 def _selected(
-    claim: Claim, task: str, cube: xr.Dataset, figure_rho: str
+    claim: Claim, task: str, cube: xr.Dataset, figure_rho: str, against: xr.Dataset | None
 ) -> tuple[np.ndarray, list[list[str]]]:
     """Return the statistic of the claim's runs, (eta, rho, seed), and their names by seed."""
     radii = cube["rho"].values
@@ -190,12 +208,33 @@ def _selected(
     if claim.eta != "all" and count < 2:
         raise UntestableError(f"there is one η alone; give tasks.{task}.eta two or more")
     etas = np.arange(count)[ETAS[claim.eta](count)]
-    values = STATISTICS[claim.statistic].compute(cube)[np.ix_(etas, rhos)]
+    values = STATISTICS[claim.statistic].compute(cube)
+    if against is not None:
+        values = values / _of_same_runs(claim.statistic, cube, against)
+    values = values[np.ix_(etas, rhos)]
     names = [
         [run_name(cube, int(eta), int(rho), seed) for eta in etas for rho in rhos]
         for seed in range(cube.sizes["seed"])
     ]
     return values, names
+
+
+def _of_same_runs(statistic: str, cube: xr.Dataset, other: xr.Dataset) -> np.ndarray:
+    """Return a statistic of another cube at this one's η, ρ and seeds, NaN where it has no run.
+
+    The shape is (eta, rho, seed).
+    """
+    computed = STATISTICS[statistic].compute(other)
+    places = [
+        [np.flatnonzero(np.isclose(other[axis].values, value, rtol=1e-12, atol=0)) for value in own]
+        for axis, own in ((axis, cube[axis].values) for axis in ("eta", "rho", "seed"))
+    ]
+    found = np.full(cube["status"].shape, np.nan)
+    for point in np.ndindex(found.shape):
+        where = [axis[place] for axis, place in zip(places, point, strict=True)]
+        if all(place.size for place in where):
+            found[point] = computed[tuple(int(place[0]) for place in where)]
+    return found
 
 
 def _missing_measurements(cube: xr.Dataset, left_out: Sequence[str]) -> str:

@@ -96,12 +96,24 @@ def resolved(experiment: settings.Experiment) -> str:
         del values["blocks"]
     if not values["stochastic"]["batches"]:
         del values["stochastic"]
+    if not values["way"]["at"]:
+        del values["way"]
+    if not values["families"]:
+        del values["families"]
     del values["data_files"]
     for task in values["tasks"].values():
         if task["dataset"]["file"] is None:
             del task["dataset"]["file"]
         if not task["blocks"]:
             del task["blocks"]
+        start = task["start_from"]
+        if start is None:
+            del task["start_from"]
+        else:
+            given = {key: start[key] for key in ("eta", "rho") if start[key] is not None}
+            task["start_from"] = {key: start[key] for key in ("task", "at")} | {
+                key: json.loads(text) for key, text in given.items()
+            }
     # Where an archive has them, beside the configuration.
     values["plugins"] = [f"{PLUGIN_FOLDER}/{path.name}" for path in values["plugins"]]
     if not values["plugins"]:
@@ -193,7 +205,15 @@ def _without_removed(config: dict[str, Any]) -> dict[str, Any]:
         if isinstance(task, dict):
             named = WITH_SETTINGS & task.keys()
             tasks[name] = task | {part: _without_null_settings(task[part]) for part in named}
-    return config | {"tasks": tasks}
+    return config | {"tasks": tasks} | _without_null_families(config)
+
+
+def _without_null_families(config: Mapping[str, Any]) -> dict[str, Any]:
+    match config:
+        case {"families": {**families}}:
+            kept = {name: family for name, family in families.items() if family is not None}
+            return {"families": kept}
+    return {}
 
 
 def _without_null_settings(part: Any) -> Any:
@@ -260,7 +280,8 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
                 "eta": tuple(settings.decimal_string(eta) for eta in task["eta"]),
                 "rho": rhos,
                 "figure_rho": next(rho for rho in rhos if Decimal(rho) == drawn),
-            },
+            }
+            | _start(task),
         )
     sections = {
         "together": parts.TogetherSettings,
@@ -269,6 +290,7 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
         "density": parts.DensitySettings,
         "blocks": parts.BlockSettings,
         "stochastic": parts.StochasticSettings,
+        "way": parts.WaySettings,
         "audit": parts.AuditSettings,
         "divergence": parts.DivergenceSettings,
         "figures": parts.FigureSettings,
@@ -276,4 +298,18 @@ def _experiment(config: Mapping[str, Any]) -> settings.Experiment:
     config["curvature"] = LATER | config["curvature"]
     # Those that may be left out have a default for everything in them.
     built = {key: settings.build(cls, config.get(key, {})) for key, cls in sections.items()}
-    return settings.Experiment(**(config | built | {"tasks": tasks}))
+    families = {
+        name: settings.build(parts.FamilySettings, family)
+        for name, family in config.get("families", {}).items()
+    }
+    return settings.Experiment(**(config | built | {"tasks": tasks, "families": families}))
+
+
+def _start(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the runs of a task start from, its numbers as the grid spells them."""
+    start = task.get("start_from")
+    if start is None:
+        return {}
+    given = {key: start[key] for key in ("eta", "rho") if start.get(key) is not None}
+    spelled = {key: settings.decimal_string(value) for key, value in given.items()}
+    return {"start_from": start | spelled}

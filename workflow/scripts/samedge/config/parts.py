@@ -131,6 +131,14 @@ class StochasticSettings:
 
 
 @dataclass(frozen=True)
+class WaySettings:
+    """At which shares of the budget the way to the SAM point is measured, at how many points."""
+
+    at: tuple[float, ...] = ()
+    points: int = 5
+
+
+@dataclass(frozen=True)
 class AuditSettings:
     """At which shares of the budget the parameters are kept, to be audited in float64."""
 
@@ -146,10 +154,31 @@ class DivergenceSettings:
 
 
 @dataclass(frozen=True)
+class ForkSettings:
+    """Where the runs of a task start: at the check of another task's runs that first reaches a
+    share ``at`` of their budget; of that task the run of equal seed, and of this learning rate and
+    radius, the run's own where they are None.
+    """
+
+    task: str
+    at: float
+    eta: str | None = None
+    rho: str | None = None
+
+
+@dataclass(frozen=True)
 class FigureSettings:
     """How figures are drawn: the quantity on x, ``training_time`` (s) or ``step``."""
 
     time_axis: str
+
+
+@dataclass(frozen=True)
+class FamilySettings:
+    """Which tasks stand in one figure, and along what: ``batch_size`` or ``step``."""
+
+    tasks: tuple[str, ...]
+    along: str
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,15 @@ from samedge.curvature.limits import least_vectors
 
 #: The parts of a task whose functions take settings.
 WITH_SETTINGS = {"model", "update", "schedule"}
+#: What a task has in common with the one that its runs start from.
+IN_COMMON = ("kind", "dataset", "model", "loss")
 
 
 def cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with references between the keys of a configuration, and with names."""
     yield from _duplicates("seeds", config["seeds"])
     yield from _duplicates("together.axes", config["together"]["axes"])
-    for extra in ("density", "blocks", "audit"):
+    for extra in ("density", "blocks", "way", "audit"):
         yield from _shares_problems(f"{extra}.at", config.get(extra, {}).get("at", []))
     products, wanted = config["curvature"]["max_products"], config["curvature"]["eigenvalues"]
     if products < 2 * wanted:
@@ -32,6 +34,8 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
             f"curvature.max_vectors: found {vectors}, must be at least {least} for "
             f"{wanted} curvature.eigenvalues"
         )
+    for name, family in config.get("families", {}).items():
+        yield from _family_problems(f"families.{name}", family, config["tasks"])
     for name, task in config["tasks"].items():
         prefix = f"tasks.{name}"
         yield from _duplicates(f"{prefix}.eta", task["eta"])
@@ -44,6 +48,7 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _pattern_problems(f"{prefix}.blocks", task.get("blocks", {}))
         yield from _schedule_problems(prefix, task["budget"], task["checks"])
         yield from _batch_problems(prefix, task)
+        yield from _start_problems(f"{prefix}.start_from", task, config["tasks"])
 
 
 def _duplicates(key: str, values: Sequence[int | float | str]) -> Iterator[str]:
@@ -177,3 +182,73 @@ def _batch_problems(prefix: str, task: Mapping[str, Any]) -> Iterator[str]:
             f"{prefix}.microbatch: {microbatch} does not divide the batch of {whole} examples, "
             f"{origin}"
         )
+
+
+def _start_problems(key: str, task: Mapping[str, Any], tasks: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with where the runs of a task start."""
+    start = task.get("start_from")
+    if start is None:
+        return
+    name = start["task"]
+    if name not in tasks:
+        yield (
+            f"{key}.task: the configuration has no task '{name}'{did_you_mean(name, tasks)} "
+            f"(it has: {', '.join(tasks)})"
+        )
+        return
+    if _goes_round(task, tasks):
+        yield f"{key}.task: found {name}, whose own runs start from this task's in the end"
+        return
+    other = tasks[name]
+    different = [part for part in IN_COMMON if task[part] != other[part]]
+    if different:
+        yield (
+            f"{key}.task: found {name}, of another {', '.join(different)}; a run goes on with "
+            f"another eta, rho, update or batch_size, but with the same {', '.join(IN_COMMON)}"
+        )
+    for axis in ("eta", "rho"):
+        given = start.get(axis)
+        there = [settings.decimal_string(value) for value in other[axis]]
+        for value in task[axis] if given is None else [given]:
+            spelled = settings.decimal_string(value)
+            if spelled not in there:
+                which = f"{key}.{axis}" if given is not None else f"{key}: {axis}"
+                yield (
+                    f"{which}: found {spelled}, must be one of those of tasks.{name}, spelled "
+                    f"alike: {', '.join(there)}; or name one of them as {key}.{axis}"
+                )
+                break
+    steps, budget = other["budget"]["steps"], task["budget"]["steps"]
+    if steps is not None and budget is not None and start["at"] * steps >= budget:
+        yield (
+            f"{key}.at: found {start['at']}, after {start['at'] * steps:.6g} steps of {name}, and "
+            f"this task's budget.steps, which counts from their first, is {budget}; raise it"
+        )
+
+
+def _goes_round(task: Mapping[str, Any], tasks: Mapping[str, Any]) -> bool:
+    """Tell whether a task's runs start from others that start from others, and so on for ever."""
+    for _ in tasks:
+        start = task.get("start_from")
+        if start is None or start["task"] not in tasks:
+            return False
+        task = tasks[start["task"]]
+    return True
+
+
+def _family_problems(
+    key: str, family: Mapping[str, Any], tasks: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield what is wrong with the tasks of a family."""
+    yield from _duplicates(f"{key}.tasks", family["tasks"])
+    for name in family["tasks"]:
+        if name not in tasks:
+            yield (
+                f"{key}.tasks: the configuration has no task '{name}'{did_you_mean(name, tasks)} "
+                f"(it has: {', '.join(tasks)}); without it leave it out, or set {key}: null"
+            )
+        elif family["along"] == "batch_size" and tasks[name]["dataset"]["train_examples"] is None:
+            yield (
+                f"{key}.along: batch_size, and tasks.{name}.dataset.train_examples is null, so "
+                "that nothing tells how many examples a full batch has; give their number"
+            )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from samedge.config.building import as_before, build
 from samedge.config.parts import (
@@ -23,12 +24,15 @@ from samedge.config.parts import (
     DatasetSettings,
     DensitySettings,
     DivergenceSettings,
+    FamilySettings,
     FigureSettings,
+    ForkSettings,
     LossSettings,
     ModelSettings,
     StochasticSettings,
     TogetherSettings,
     UpdateSettings,
+    WaySettings,
 )
 
 # Runs that train at once where neither the configuration nor a CPU says otherwise.
@@ -88,21 +92,42 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TaskSettings(TrainingSettings):
-    """One task of the configuration with its grid of learning rates and radii, and the patterns of
-    its blocks.
+    """One task of the configuration with its grid of learning rates and radii, the patterns of its
+    blocks, and the runs that its own start from, None if they start at the beginning.
     """
 
     eta: tuple[str, ...]
     rho: tuple[str, ...]
     figure_rho: str
     blocks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    start_from: ForkSettings | None = None
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """At which check of another run a run starts.
+
+    Attributes
+    ----------
+    at
+        The share of the other run's budget that this check is the first to have reached.
+    run
+        The settings of the other run but for its place in its grid, which is left empty.
+    eta, rho
+        Its learning rate and radius, None where they are those of the run that starts.
+    """
+
+    at: float
+    run: "RunSettings"
+    eta: str | None = None
+    rho: str | None = None
 
 
 @dataclass(frozen=True)
 class RunSettings(TrainingSettings):
     """Everything that determines one training run (but for the machine).
 
-    ``blocks`` and ``stochastic`` came later.
+    ``blocks``, ``stochastic``, ``start_from`` and ``way`` came later.
     """
 
     task: str
@@ -117,6 +142,17 @@ class RunSettings(TrainingSettings):
     precision: str
     blocks: BlockSettings = dataclasses.field(default_factory=BlockSettings)
     stochastic: StochasticSettings = dataclasses.field(default_factory=StochasticSettings)
+    start_from: StartSettings | None = None
+    way: WaySettings = dataclasses.field(default_factory=WaySettings)
+
+    @property
+    def parent(self) -> "RunSettings | None":
+        """The run that this one starts from, which has its seed; None if at the beginning."""
+        start = self.start_from
+        if start is None:
+            return None
+        eta, rho = start.eta or self.eta, start.rho or self.rho
+        return dataclasses.replace(start.run, eta=eta, rho=rho, seed=self.seed)
 
     @property
     def name(self) -> str:
@@ -158,6 +194,8 @@ class Experiment:
     tasks: Mapping[str, TaskSettings]
     blocks: BlockSettings = dataclasses.field(default_factory=BlockSettings)
     stochastic: StochasticSettings = dataclasses.field(default_factory=StochasticSettings)
+    way: WaySettings = dataclasses.field(default_factory=WaySettings)
+    families: Mapping[str, FamilySettings] = dataclasses.field(default_factory=dict)
     claims: Path | None = None
     container: str | None = None
     plugins: tuple[Path, ...] = ()
@@ -167,6 +205,12 @@ class Experiment:
         """Return one run of a task; its learning rate, radius and seed may lie off the grid."""
         settings = self.tasks[task]
         shared = {f.name: getattr(settings, f.name) for f in dataclasses.fields(TrainingSettings)}
+        fork, start = settings.start_from, None
+        if fork is not None:
+            nowhere: dict[str, Any] = dict.fromkeys(("eta", "rho", "seed"), "")
+            start = StartSettings(
+                fork.at, self.run(fork.task, **nowhere), eta=fork.eta, rho=fork.rho
+            )
         return RunSettings(
             task=task,
             eta=eta,
@@ -180,8 +224,15 @@ class Experiment:
             precision=self.precision,
             blocks=BlockSettings(self.blocks.at, settings.blocks if self.blocks.at else {}),
             stochastic=self.stochastic if self.stochastic.batches else StochasticSettings(),
+            start_from=start,
+            way=self.way if self.way.at else WaySettings(),
             **shared,
         )
+
+    def states_at(self, task: str) -> tuple[float, ...]:
+        """Return the shares of its budget at which a task's runs keep what others start from."""
+        forks = [settings.start_from for settings in self.tasks.values()]
+        return tuple(sorted({fork.at for fork in forks if fork and fork.task == task}))
 
     def at_once(self, runs: int) -> int:
         """Return how many of a job's runs may train at once, on a GPU unless ``device`` is cpu."""

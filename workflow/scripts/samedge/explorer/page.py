@@ -18,10 +18,19 @@ import numpy as np
 import plotly.offline
 import xarray as xr
 
-from samedge.analysis.quantities import BOUNDED, LATE, median_over_seeds, meets_another, scheduled
+from samedge.analysis.quantities import (
+    BOUNDED,
+    LATE,
+    STOCHASTIC,
+    median_over_seeds,
+    meets_another,
+    over_threshold,
+    scheduled,
+)
 from samedge.analysis.statistics import STATISTICS
 from samedge.base.errors import UserError
 from samedge.config.paper_figures import described
+from samedge.explorer.styles import plain, styles
 from samedge.figures import panels
 from samedge.figures.time_axis import time_axis
 from samedge.records import describe, files, schema
@@ -29,9 +38,9 @@ from samedge.records.cubes import ending
 from samedge.records.schema import VARIABLES
 
 #: Settings that the page shows as the grid.
-GRID = ("task", "eta", "rho", "seed")
+GRID = ("task", "eta", "rho", "seed", "start_from")
 HERE = Path(__file__).parent
-SCRIPTS = ("explorer_map.js", "explorer_panels.js", "explorer.js")
+SCRIPTS = ("explorer_map.js", "explorer_axes.js", "explorer_panels.js", "explorer.js")
 DIGITS = 5
 NEVER = "never"
 #: The statistics that the edge map offers, by the name that its list shows for them.
@@ -72,15 +81,6 @@ RANK_COLUMNS = ("eigenvalue", "eigenvalue_residual", "eigenvalue_converged")
 #: Measured numbers that a page has at most, so that browsers open it; each takes some eight
 #: characters. Of more, every run keeps checks from its first to its last, two or more.
 MOST_NUMBERS = 5_000_000
-#: Matplotlib's dashes and markers in the words of plotly.js.
-DASHES = {
-    "-": "solid",
-    panels.SAM_EDGE["linestyle"]: "6px,6px",
-    panels.GD_EDGE["linestyle"]: "0px,6px,6px,0px",  # begins with a gap: the other's dashes
-    panels.EFFECTIVE["linestyle"]: "9px,2px,2px,2px",
-    panels.SECOND["linestyle"]: "9px,3px",
-}
-MARKERS = {"o": "circle", "s": "square", "^": "triangle-up"}
 
 
 def page(cubes: Iterable[xr.Dataset], figures: Sequence[str] = ()) -> str:
@@ -104,7 +104,7 @@ def page(cubes: Iterable[xr.Dataset], figures: Sequence[str] = ()) -> str:
             for name, label in MAPPED.items()
         },
         "definitions": _definitions(tasks),
-        "styles": _styles(),
+        "styles": styles(),
         "never": NEVER,
         "transient": panels.TRANSIENT,
     }
@@ -140,7 +140,9 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
     statistics = {name: _statistic(cube, name) for name in MAPPED}
     time = time_axis(cube, "training_time")
     note = describe.data_note(cube)
-    numbers = len(CHECK_COLUMNS) + len(COMPUTED) + len(RANK_COLUMNS) * cube.sizes["rank"]
+    minibatches = [*STOCHASTIC] if "batch_sharpness" in cube else []
+    columns = (*CHECK_COLUMNS, *COMPUTED, *minibatches)
+    numbers = len(columns) + len(RANK_COLUMNS) * cube.sizes["rank"]
     shown = max(2, room // numbers)
     facts = describe.facts(cube)
     if shown < cube.sizes["check"]:
@@ -151,6 +153,8 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
         for name in ("status", "end_step", *CHECK_COLUMNS, *RANK_COLUMNS, *schema.TEST_METRICS)
         if name in cube
     } | {name: compute(cube) for name, compute in COMPUTED.items()}
+    # Over its threshold, and so 1 where a step leaves the expected loss of a quadratic as it is.
+    arrays |= {name: over_threshold(cube, name) for name in minibatches}
     arrays["scheduled"] = np.asarray(scheduled(cube))
     arrays["meets_another"] = np.any(meets_another(cube), axis=-1)
     return {
@@ -161,6 +165,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
         "gd_edge": rounded(cube["gd_edge"].values),
         "algorithms": describe.algorithms(cube),
         "edge": describe.edge(cube),
+        "minibatches": minibatches,
         "time": {"factor": time.factor, "label": time.label},
         "tests": {
             metric: VARIABLES[metric].long_name for metric in schema.TEST_METRICS if metric in cube
@@ -172,7 +177,7 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
         "runs": [
             [
                 [
-                    _run(arrays, statistics, (eta, rho, seed), shown)
+                    _run(arrays, statistics, (eta, rho, seed), shown, columns)
                     | {"ending": ending(cube, eta, rho, seed)}
                     for seed in range(cube.sizes["seed"])
                 ]
@@ -213,6 +218,7 @@ def _run(
     statistics: Mapping[str, np.ndarray],
     index: tuple[int, int, int],
     shown: int,
+    columns: Sequence[str],
 ) -> dict:
     """Return one run: its statistics, and what was measured at so many of its checks at most."""
     measured = np.flatnonzero(np.isfinite(arrays["step"][index]))
@@ -233,9 +239,7 @@ def _run(
         },
         "statistics": {name: rounded(values[index], NEVER) for name, values in statistics.items()},
         "checks": {
-            **{
-                name: rounded(arrays[name][index][measured]) for name in (*CHECK_COLUMNS, *COMPUTED)
-            },
+            **{name: rounded(arrays[name][index][measured]) for name in columns},
             **{name: rounded(arrays[name][index][measured].T) for name in RANK_COLUMNS},
         },
     }
@@ -257,6 +261,8 @@ def _definitions(tasks: Iterable[Mapping]) -> list[list[str]]:
     metrics = dict.fromkeys(metric for task in tasks for metric in task["tests"])
     entries += [[metric.replace("_", " "), metric] for metric in metrics]
     found = [[words, _meaning(VARIABLES[name])] for words, name in entries]
+    if any(task["minibatches"] for task in tasks):
+        found += [[plain(panels.MINIBATCHES[name][0]), words] for name, words in STOCHASTIC.items()]
     found += [
         ["edge", "that of the update rule: the SAM edge, which is 2/η at ρ = 0, or its own"],
         ["λ_max, λ_min", "algebraically largest and smallest Hessian eigenvalue"],
@@ -301,27 +307,6 @@ def _downloads(figures: Sequence[str]) -> str:
         '<p class="hint">PDF files that lie beside this page.</p>\n'
         f"{lists}\n</div>\n</section>"
     )
-
-
-def _styles() -> dict:
-    """Return the colours, dashes and markers of the figures, for plotly.js."""
-    ranks = ({"color": c, "linestyle": dash, "marker": m} for c, dash, m in panels.RANK_STYLES)
-    return {
-        "ranks": [_style(rank) for rank in ranks],
-        "sam_edge": _style(panels.SAM_EDGE),
-        "gd_edge": _style(panels.GD_EDGE),
-        "effective": _style(panels.EFFECTIVE),
-        "training_loss": _style(panels.FIRST),
-        **{name: _style(style) for name, _, style in (*panels.ALIGNMENTS, *panels.BOUNDS)},
-    }
-
-
-def _style(style: Mapping) -> dict:
-    return {
-        "color": style["color"],
-        "dash": DASHES[style["linestyle"]],
-        "marker": MARKERS.get(style.get("marker", "")),
-    }
 
 
 def _text(name: str) -> str:

@@ -21,8 +21,11 @@ LOOKS = {
     NOT_TESTABLE: ("#e4e4e4", "?"),
 }
 WRAP = 80  # characters of a claim per line
-LONGEST = 16  # characters of a task's name in letters of the usual size
+WRAP_SMALL = 92  # of who makes it, and when it holds
+# The most characters of a task's name that fit in its column in letters of each size.
+LETTERS = ((16, "medium"), (20, "small"), (math.inf, "x-small"))
 ROW, WORDING, COLUMN, HEAD, FOOT = 0.46, 3.9, 1.25, 0.62, 0.62  # inches
+FURTHER = 0.11  # for each further line in a row
 
 
 def draw(judged: Sequence[Verdict], tasks: Sequence[str]) -> Figure:
@@ -40,7 +43,9 @@ def draw(judged: Sequence[Verdict], tasks: Sequence[str]) -> Figure:
     columns = [task for task in columns if any(one.task == task for one in judged)]
     cells = {(one.claim.name, one.task): one for one in judged}
     width = WORDING + COLUMN * len(columns)
-    height = HEAD + ROW * len(claims) + FOOT
+    heights = [_height(claim) for claim in claims]
+    tops = [HEAD + sum(heights[:row]) for row in range(len(claims))]
+    height = HEAD + sum(heights) + FOOT
     with matplotlib.style.context(paper.STYLE):
         figure = Figure(figsize=(width, height), layout="none")  # type: ignore[arg-type]
         ax = figure.add_axes((0, 0, 1, 1))
@@ -50,55 +55,66 @@ def draw(judged: Sequence[Verdict], tasks: Sequence[str]) -> Figure:
         ax.text(0.08, 0.2, title, fontsize="large", va="center")
         for number, task in enumerate(columns):
             x = WORDING + COLUMN * (number + 0.5)
-            size = "medium" if len(task) <= LONGEST else "small"
+            size = next(name for most, name in LETTERS if len(task) <= most)
             bold = ax.text(x, HEAD - 0.14, task, ha="center", va="center", fontweight="bold")
             bold.set_fontsize(size)
-        for row, claim in enumerate(claims):
-            y = HEAD + ROW * row
-            _wording(ax, claim, y)
+        for claim, y, tall in zip(claims, tops, heights, strict=True):
+            _wording(ax, claim, y, tall)
             for number, task in enumerate(columns):
                 if (claim.name, task) in cells:
-                    _cell(ax, WORDING + COLUMN * number, y, cells[claim.name, task])
+                    _cell(ax, WORDING + COLUMN * number, y, tall, cells[claim.name, task])
         _legend(ax, height - FOOT + 0.2, judged)
         return figure
 
 
-def _wording(ax: Axes, claim: Claim, y: float) -> None:
+def _notes(claim: Claim) -> list[str]:
+    """Return the lines that say who makes a claim and what the number has to be."""
+    return textwrap.wrap(f"{claim.where}. Holds for {claim.effect} {claim.range}", WRAP_SMALL)
+
+
+def _height(claim: Claim) -> float:
+    """Return the inches of a claim's row, in which two lines of it and one of notes have room."""
+    lines = max(2, len(textwrap.wrap(claim.claim, WRAP))) + len(_notes(claim))
+    return ROW + FURTHER * max(0, lines - 3)
+
+
+def _wording(ax: Axes, claim: Claim, y: float, height: float) -> None:
     """Write a claim, who makes it, and what the number has to be."""
     lines = textwrap.wrap(claim.claim, WRAP)
     ax.axhline(y, color="0.88", linewidth=0.6)
     ax.text(0.08, y + 0.04, "\n".join(lines), va="top", fontsize="small", linespacing=1.05)
     ax.text(
         0.08,
-        y + ROW - 0.04,
-        f"{claim.where}. Holds for {claim.effect} {claim.range}",
+        y + height - 0.04,
+        "\n".join(_notes(claim)),
         va="bottom",
         fontsize="x-small",
         color="0.4",
+        linespacing=1.05,
     )
 
 
-def _cell(ax: Axes, x: float, y: float, judged: Verdict) -> None:
+def _cell(ax: Axes, x: float, y: float, height: float, judged: Verdict) -> None:
     """Draw the verdict of one claim for one task: colour, sign, effect, and range over seeds."""
     fill, sign = LOOKS[judged.verdict]
     ax.add_patch(
-        Rectangle((x + 0.03, y + 0.03), COLUMN - 0.06, ROW - 0.06, facecolor=fill, linewidth=0)
+        Rectangle((x + 0.03, y + 0.03), COLUMN - 0.06, height - 0.06, facecolor=fill, linewidth=0)
     )
     middle = x + COLUMN / 2
     if math.isnan(judged.effect):
-        ax.text(middle, y + ROW / 2, f"{sign} {judged.verdict}", ha="center", va="center")
+        ax.text(middle, y + height / 2, f"{sign} {judged.verdict}", ha="center", va="center")
         return
     several = judged.low != judged.high
     ax.text(
         middle,
-        y + ROW * (0.33 if several else 0.5),
+        y + height * (0.33 if several else 0.5),
         f"{sign} {number(judged.effect)}",
         ha="center",
         va="center",
     )
     if several:
         text = f"{number(judged.low)} to {number(judged.high)}"
-        ax.text(middle, y + ROW * 0.74, text, ha="center", va="center", fontsize="x-small")
+        ax.text(middle, y + height * 0.74, text, ha="center", va="center", fontsize="x-small")
 
 
 def number(value: float) -> str:

@@ -50,6 +50,18 @@ BOUNDS = (
     ("largest_over_edge", r"$\lambda_\max\,/\,$SAM edge", FIRST),
     ("negative_curvature_ratio", r"$-\lambda_\min\,\rho\,/\,\|g\|$", SECOND),
 )
+#: What minibatches make of the edge: the name of each quantity, and how it is drawn.
+MINIBATCHES: dict[str, tuple[str, dict[str, Any]]] = {
+    "batch_sharpness": ("batch sharpness", {"color": VERMILION}),
+    "mean_batch_quotient": (
+        "mean of quotients",
+        {"color": VERMILION, "linestyle": (0, (1.5, 1))},
+    ),
+    "sam_batch_sharpness": ("of SAM's gradient", {"color": GREEN}),
+    "step_sharpness": ("of the step", {"color": "#404040", "linestyle": (0, (5, 1.5))}),
+    "noise_interaction": ("gradient-noise interaction", {"color": SKY}),
+    "sample_eigenvalue": (r"$\lambda_1$ of the sample", {"color": "#8c8c8c"}),
+}
 #: Checks before this fraction of a run's steps are its transient; axes are scaled on the rest.
 TRANSIENT = 0.05
 

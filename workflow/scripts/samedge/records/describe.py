@@ -70,6 +70,7 @@ def facts(cube: xr.Dataset) -> list[list[str]]:
         "Loss": component(settings["loss"]),
         "Batch": batch(settings),
         "Budget": budget(settings),
+        "Starts from": origin(settings),
         "Device": join_values(cube.attrs["device"]),
         "Revision": join_values(cube.attrs["git_commit"]),
         "Left out": str(cube.attrs.get("removed_runs", "")),
@@ -79,6 +80,16 @@ def facts(cube: xr.Dataset) -> list[list[str]]:
     if np.isfinite(sizes).any():
         found["Model"] += f", {int(np.nanmax(sizes)):,} parameters"
     return [[name, text] for name, text in found.items() if text]
+
+
+def origin(settings: Mapping) -> str:
+    """Return which runs a task's own start from, and where; "" if at the beginning."""
+    start = settings.get("start_from")
+    if start is None:
+        return ""
+    place = [f"{axis} = {start[axis]}" for axis in ("eta", "rho") if start.get(axis) is not None]
+    where = f" with {', '.join(place)}" if place else ""
+    return f"{start['run']['task']}{where}, at {start['at']:g} of its budget"
 
 
 def footnote(cube: xr.Dataset) -> str:
@@ -178,9 +189,11 @@ def leaves(settings: Mapping, leave: tuple[str, ...] = ()) -> Iterator[tuple[str
     What is in ``leave`` is left out.
     """
     for key, value in settings.items():
+        if key in leave:
+            continue
         if isinstance(value, Mapping):
             yield from ((f"{key}.{inner}", text) for inner, text in leaves(value))
-        elif key not in leave:
+        else:
             yield key, value if isinstance(value, str) else json.dumps(value)
 
 

@@ -74,6 +74,7 @@ def assemble(
     checks, ranks = np.shape(values["eigenvalue"])[-2:]
     settings = json.loads(str(attributes["settings"]))
     shares, block_shares = settings["density"]["at"], schema.block_shares(settings)
+    way = schema.way_of(settings)
     coordinates = {
         "eta": (("eta",), eta_numbers, {"long_name": "step size", "units": "1"}),
         "rho": (("rho",), rho_numbers, {"long_name": "SAM radius; 0 is GD or SGD", "units": "1"}),
@@ -91,6 +92,10 @@ def assemble(
         coordinates["block_check"] = (("block_check",), where, meaning)
         named = {"long_name": "layer, or block of parameters as configured"}
         coordinates["block"] = (("block",), np.array(blocks, object), named)
+    if way["at"]:
+        coordinates["way_check"] = (("way_check",), np.array(way["at"], np.float64), meaning)
+        along = {"long_name": "share of the way to the SAM point", "units": "1"}
+        coordinates["point"] = (("point",), np.linspace(0, 1, way["points"]), along)
     filled = {**values, "gd_edge": np.array([gd_edge(number) for number in eta_numbers])}
     data = {
         name: (schema.VARIABLES[name].dims, filled[name], schema.VARIABLES[name].attributes())
@@ -109,6 +114,7 @@ def run_dataset(
     history: str = "trained and measured by samedge",
     blocks: Mapping[str, Sequence[Mapping[str, object] | None]] | None = None,
     stochastic: Sequence[Mapping[str, object]] = (),
+    ways: Sequence[Mapping[str, object] | None] = (),
 ) -> xr.Dataset:
     """Return the run file of one run.
 
@@ -135,50 +141,41 @@ def run_dataset(
     stochastic
         For each check, or all but the last ones, a mapping with exactly the keys of
         ``schema.STOCHASTIC_KEYS``, where the settings ask for it.
+    ways
+        For each share of ``settings.way.at`` a mapping with exactly the keys of
+        ``schema.WAY_KEYS``; None where the run ended before.
 
     Raises
     ------
     ValueError
-        If a check, a density, a block or ``attributes`` has other keys than these, or the densities
-        are not one for each share, or what a block has is not.
+        If anything of these has other keys, or is not one for each check or share.
     """
     _require_keys("attributes", attributes, schema.ENVIRONMENT_ATTRIBUTES)
     for number, check in enumerate(checks):
         _require_keys(f"check {number}", check, schema.CHECK_KEYS)
-    if len(densities) != len(settings.density.at):
-        raise ValueError(f"{len(densities)} densities, expected {len(settings.density.at)}")
-    for number, density in enumerate(densities):
-        if density is not None:
-            _require_keys(f"density {number}", density, schema.DENSITY_KEYS)
     blocks = blocks or {}
+    _require_shares("density", densities, settings.density.at, schema.DENSITY_KEYS)
+    _require_shares("way", ways, settings.way.at, schema.WAY_KEYS)
     for name, checked in blocks.items():
-        if len(checked) != len(settings.blocks.at):
-            raise ValueError(
-                f"block {name}: {len(checked)} checks, expected {len(settings.blocks.at)}"
-            )
-        for number, measured in enumerate(checked):
-            if measured is not None:
-                _require_keys(f"block {name}, check {number}", measured, schema.BLOCK_KEYS)
+        _require_shares(f"block {name}", checked, settings.blocks.at, schema.BLOCK_KEYS)
     for number, found in enumerate(stochastic):
         _require_keys(f"minibatches of check {number}", found, schema.STOCHASTIC_KEYS)
     ranks = np.asarray(checks[0]["eigenvalue"]).size if checks else 0
     sizes = {"eta": 1, "rho": 1, "seed": 1, "check": len(checks), "rank": ranks}
     sizes |= schema.sizes_of(dataclasses.asdict(settings)) | {"block": len(blocks)}
-    extras = bool(densities), bool(blocks), bool(settings.stochastic.batches)
-    names = schema.variable_names([outcome.test_metric_name], *extras)
+    measured = schema.measured_in(dataclasses.asdict(settings))
+    names = schema.variable_names([outcome.test_metric_name], measured)
     values = schema.blank_values(names, sizes)
     for name in schema.CHECK_KEYS:
         for number, check in enumerate(checks):
             values[name][0, 0, 0, number] = np.asarray(check[name])
-    for number, density in enumerate(densities):
-        for name, value in (density or {}).items():
-            values[name][0, 0, 0, number] = np.asarray(value)
-    for number, found in enumerate(stochastic):
-        for name, value in found.items():
-            values[name][0, 0, 0, number] = np.asarray(value)
+    for records in (densities, stochastic, ways):
+        for number, record in enumerate(records):
+            for name, value in (record or {}).items():
+                values[name][0, 0, 0, number] = np.asarray(value)
     for place, checked in enumerate(blocks.values()):
-        for number, measured in enumerate(checked):
-            for name, value in (measured or {}).items():
+        for number, block in enumerate(checked):
+            for name, value in (block or {}).items():
                 values[name][0, 0, 0, number, place] = np.asarray(value)
     values["status"][:] = schema.STATUS[outcome.status]
     values["end_step"][:] = outcome.step
@@ -312,17 +309,35 @@ def _require_keys(where: str, found: Mapping[str, object], wanted: Sequence[str]
         raise ValueError(f"{where}: missing keys {missing}, unknown keys {unknown}")
 
 
+def _require_shares(
+    what: str,
+    records: Sequence[Mapping[str, object] | None],
+    shares: Sequence[float],
+    wanted: Sequence[str],
+) -> None:
+    """Raise ValueError unless there is one record for each share, None or of the wanted keys."""
+    if len(records) != len(shares):
+        raise ValueError(f"{what}: {len(records)} checks, expected {len(shares)}")
+    for number, found in enumerate(records):
+        if found is not None:
+            _require_keys(f"{what}, check {number}", found, wanted)
+
+
 def _plain(value: object) -> object:
     """Return an attribute value in a type that NetCDF knows: text stays, truth becomes 0 or 1."""
     return int(value) if isinstance(value, bool | np.bool_) else value
 
 
+# Dimensions of what is measured at shares of the budget.
+_SHARES = ("density_check", "block_check", "way_check")
+
+
 def _encoding(dataset: xr.Dataset) -> dict[str, dict]:
     """Return how each variable is stored: the long ones compressed, coordinates never masked."""
-    numbers = ("eta", "rho", "density_check", "block_check")
+    numbers = ("eta", "rho", *_SHARES, "point")
     encoding: dict[str, dict] = {name: {"_FillValue": None} for name in numbers if name in dataset}
     for name in map(str, dataset.data_vars):
-        if {"check", "density_check", "block_check"} & {*schema.VARIABLES[name].dims}:
+        if {"check", *_SHARES} & {*schema.VARIABLES[name].dims}:
             encoding[name] = {"zlib": True, "complevel": 4}
         elif schema.VARIABLES[name].dtype is np.float64:
             encoding[name] = {"_FillValue": np.nan}

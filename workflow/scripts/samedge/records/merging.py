@@ -73,14 +73,13 @@ class Gathering:
         grid = json.loads(self.settings)
         self._axes = [grid[axis] for axis in schema.PER_RUN]
         self.blocks: tuple[str, ...] = ()
-        stochastic = bool(grid.get("stochastic", {}).get("batches"))
-        self._extras = bool(grid["density"]["at"]), bool(schema.block_shares(grid)), stochastic
+        self._measured = schema.measured_in(grid)
         self._sizes = {
             **schema.sizes_of(grid),
             **dict(zip(schema.PER_RUN, map(len, self._axes), strict=True)),
             **dict.fromkeys(GROWING, 0),
         }
-        names = schema.variable_names(schema.TEST_METRICS, *self._extras)
+        names = schema.variable_names(schema.TEST_METRICS, self._measured)
         self._values = schema.blank_values(names, self._sizes)
         self._extents: dict[str, tuple[tuple[int, ...], frozenset[str]]] = {}
         self._distinct: dict[tuple, dict[str, object]] = {}
@@ -115,7 +114,7 @@ class Gathering:
         """Return the arrays of the cube, as long as the longest run needs."""
         lengths, metrics = zip(*self._extents.values(), strict=True)
         sizes = dict(zip(GROWING, map(max, zip(*lengths, strict=True)), strict=True))
-        names = schema.variable_names(frozenset().union(*metrics), *self._extras)
+        names = schema.variable_names(frozenset().union(*metrics), self._measured)
         return {
             name: self._values[name][
                 tuple(slice(sizes.get(dim)) for dim in schema.VARIABLES[name].dims)

@@ -19,12 +19,14 @@ from samedge.records.variables import (
     DENSITY_KEYS,
     DIVERGED,
     MISSING,
+    OPTIONAL,
     PER_CHECK,
     PER_RUN,
     STATUS,
     STOCHASTIC_KEYS,
     TEST_METRICS,
     VARIABLES,
+    WAY_KEYS,
     Variable,
 )
 
@@ -35,12 +37,14 @@ __all__ = [
     "DENSITY_KEYS",
     "DIVERGED",
     "MISSING",
+    "OPTIONAL",
     "PER_CHECK",
     "PER_RUN",
     "STATUS",
     "STOCHASTIC_KEYS",
     "TEST_METRICS",
     "VARIABLES",
+    "WAY_KEYS",
     "Variable",
 ]
 
@@ -91,26 +95,45 @@ BROUGHT: Mapping[int, tuple[str, ...]] = {
         "sample_gradient_norm",
         "stochastic_products",
     ),
+    7: (
+        "way_step",
+        "way_length",
+        "way_loss",
+        "way_gradient_norm",
+        "way_slope",
+        "way_curvature",
+        "way_alignment",
+        "step_length",
+        "step_length_principal",
+        "step_change",
+        "step_change_principal",
+        "step_change_rest",
+        "step_predicted",
+        "step_predicted_principal",
+        "step_predicted_rest",
+        "way_products",
+    ),
 }
 #: The version that files are written in.
 VERSION = max(BROUGHT)
 
 
-def variable_names(
-    test_metrics: Iterable[str], density: bool, blocks: bool = False, stochastic: bool = False
-) -> list[str]:
+def variable_names(test_metrics: Iterable[str], measured: Collection[str]) -> list[str]:
     """Return the variables of the schema in order, with only these of the test metrics.
 
-    Those of the spectral density, of blocks and of minibatches are there if some are measured.
+    Of what is :data:`OPTIONAL` only that is there which is ``measured``.
     """
     left_out = {*TEST_METRICS} - {*test_metrics}
-    if not density:
-        left_out |= {*DENSITY_KEYS}
-    if not blocks:
-        left_out |= {*BLOCK_KEYS}
-    if not stochastic:
-        left_out |= {*STOCHASTIC_KEYS}
+    for key, names in OPTIONAL.items():
+        if key not in measured:
+            left_out |= {*names}
     return [name for name in VARIABLES if name not in left_out]
+
+
+def measured_in(settings: Mapping) -> list[str]:
+    """Return what is :data:`OPTIONAL` and asked for, by settings as a dictionary."""
+    asked = {key: settings.get(key, {}) for key in OPTIONAL}
+    return [key for key, one in asked.items() if one.get("at") or one.get("batches")]
 
 
 def blank_values(names: Iterable[str], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -122,7 +145,7 @@ def blank_values(names: Iterable[str], sizes: Mapping[str, int]) -> dict[str, np
 
 
 def sizes_of(settings: Mapping) -> dict[str, int]:
-    """Return the sizes of the dimensions of density and blocks, from settings as a dictionary.
+    """Return the sizes of the dimensions of density, blocks and way, from settings as a dictionary.
 
     How many blocks there are only the model says.
     """
@@ -132,6 +155,8 @@ def sizes_of(settings: Mapping) -> dict[str, int]:
         "probe": density["probes"],
         "node": density["steps"],
         "block_check": len(block_shares(settings)),
+        "way_check": len(way_of(settings)["at"]),
+        "point": way_of(settings)["points"],
     }
 
 
@@ -140,15 +165,19 @@ def block_shares(settings: Mapping) -> list[float]:
     return list(settings.get("blocks", {}).get("at", ()))
 
 
+def way_of(settings: Mapping) -> dict:
+    """Return where and at how many points the way is measured, from such settings."""
+    return {"at": [], "points": 5} | settings.get("way", {})
+
+
 def names_beside(present: Collection[str]) -> list[str]:
     """Return the variables, in order, of a file of today's version that has those ``present``.
 
-    These tell which test metrics it has, and whether a density, blocks, and minibatches.
+    These tell which test metrics it has, and what is :data:`OPTIONAL`.
     """
     metrics = [metric for metric in TEST_METRICS if metric in present]
-    optional = (DENSITY_KEYS, BLOCK_KEYS, STOCHASTIC_KEYS)
-    there = (any(name in present for name in keys) for keys in optional)
-    return variable_names(metrics, *there)
+    there = [key for key, names in OPTIONAL.items() if any(name in present for name in names)]
+    return variable_names(metrics, there)
 
 
 def require_known_version(

@@ -13,6 +13,8 @@ PER_RANK = (*PER_CHECK, "rank")
 PER_DENSITY = (*PER_RUN, "density_check")
 PER_NODE = (*PER_DENSITY, "probe", "node")
 PER_BLOCK = (*PER_RUN, "block_check", "block")
+PER_WAY = (*PER_RUN, "way_check")
+PER_POINT = (*PER_WAY, "point")
 
 COMPLETED, DIVERGED, MISSING = 0, 1, 2
 STATUS = {"completed": COMPLETED, "diverged": DIVERGED, "missing": MISSING}
@@ -222,6 +224,32 @@ _TABLE = (
     Variable("block_size", PER_BLOCK, "1", "parameters of the block"),
     Variable("block_products", PER_BLOCK, "1", "Hessian-vector products spent on the block"),
     *_STOCHASTIC,
+    Variable("way_step", PER_WAY, "1", "optimiser steps taken before the way was measured"),
+    Variable("way_length", PER_WAY, "1", "distance of the point that SAM takes its gradient at"),
+    Variable("way_loss", PER_POINT, "1", "training loss on the way to the SAM point"),
+    Variable("way_gradient_norm", PER_POINT, "1", "norm of the gradient on the way"),
+    Variable("way_slope", PER_POINT, "1", "derivative of the loss along the way"),
+    Variable("way_curvature", PER_POINT, "1", "second derivative of the loss along the way"),
+    Variable(
+        "way_alignment",
+        PER_POINT,
+        "1",
+        "absolute cosine of the gradient on the way with the eigenvector of rank 1 at its start",
+    ),
+    Variable("step_length", PER_WAY, "1", "norm of the step that follows"),
+    Variable(
+        "step_length_principal",
+        PER_WAY,
+        "1",
+        "norm of its part in the span of the eigenvectors of all ranks",
+    ),
+    Variable("step_change", PER_WAY, "1", "change of the training loss by the step"),
+    Variable("step_change_principal", PER_WAY, "1", "change by that part of the step alone"),
+    Variable("step_change_rest", PER_WAY, "1", "change by the rest of the step alone"),
+    Variable("step_predicted", PER_WAY, "1", "step_change of the quadratic at the parameters"),
+    Variable("step_predicted_principal", PER_WAY, "1", "step_change_principal of the quadratic"),
+    Variable("step_predicted_rest", PER_WAY, "1", "step_change_rest of the quadratic"),
+    Variable("way_products", PER_WAY, "1", "Hessian-vector products spent on all these"),
     Variable("gd_edge", PER_ETA, "1", "edge of stability of gradient descent, 2/eta"),
     Variable("status", PER_RUN, "", "how the run ended", dtype=np.int8, fill=MISSING, flags=STATUS),
     Variable("end_step", PER_RUN, "1", "optimiser steps taken when the run ended"),
@@ -239,3 +267,12 @@ CHECK_KEYS = tuple(
 DENSITY_KEYS = tuple(v.name for v in _TABLE if v.dims in (PER_DENSITY, PER_NODE))
 #: What it hands over for every block at every check at which blocks are measured.
 BLOCK_KEYS = tuple(v.name for v in _TABLE if v.dims == PER_BLOCK)
+#: What it hands over at every check at which the way to the SAM point is measured.
+WAY_KEYS = tuple(v.name for v in _TABLE if v.dims in (PER_WAY, PER_POINT))
+#: What is only there where the settings ask for it, by their key.
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "density": DENSITY_KEYS,
+    "blocks": BLOCK_KEYS,
+    "stochastic": STOCHASTIC_KEYS,
+    "way": WAY_KEYS,
+}

@@ -30,6 +30,7 @@ KINDS = {
 OF_A_TASK = {
     "density": "density of the Hessian's eigenvalues",
     "stochastic": "what minibatches make of the edge: batch sharpness and the like",
+    "way": "the way to the SAM point, and what steps change",
     "blocks": "sharpness of the Hessian's blocks, layer by layer or as configured",
 }
 OF_ALL_TASKS = {
@@ -73,6 +74,9 @@ def meaning(name: str, cubes: Cubes) -> tuple[str, tuple[str, ...]]:
     if figure is not None and figure.task in cubes:
         text = f"{figure.task}, rho = {figure.rho}: {KINDS[figure.kind]}"
         return _about(text, (figure.task,), cubes)
+    if stem.startswith("family_"):
+        text = f"tasks of the family {stem.removeprefix('family_')} in one figure"
+        return _about(text, tuple(cubes), cubes)
     if stem in OF_ALL_TASKS:
         return _about(OF_ALL_TASKS[stem], tuple(cubes), cubes)
     # Where a task's name ends like that of another, the longer one.

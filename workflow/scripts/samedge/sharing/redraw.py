@@ -14,8 +14,9 @@ from samedge.analysis.claims import TABLE, Claim, load_claims
 from samedge.base.errors import UserError, did_you_mean
 from samedge.config.paper_figures import FIGURES, drawable, unnumbered
 from samedge.config.settings import CLAIMS_FILE, decimal_string
-from samedge.figures import claims, edge_map, paper, stochastic
+from samedge.figures import claims, edge_map, family, paper
 from samedge.figures.spectra import blocks, density
+from samedge.figures.steps import stochastic, way
 from samedge.figures.supplement import write_supplement
 from samedge.records import cubes as collecting
 from samedge.records import files as records
@@ -38,6 +39,7 @@ OF_ONE_RADIUS = (
     ("density", "density_node", density.draw),
     ("blocks", "block_curvature", blocks.draw),
     ("stochastic", "batch_sharpness", stochastic.draw),
+    ("way", "way_step", way.draw),
 )
 
 
@@ -137,6 +139,12 @@ def drawings(
             if variable in cube and there:
                 found[f"{name}_{task}"] = _figure(f"{name}_{task}", partial(draw, cube, rho))
         found[f"edge_map_{task}"] = _figure(f"edge_map_{task}", partial(edge_map.draw, cube))
+    for name, of in config.get("families", {}).items():
+        # An archive may hold some of the tasks alone.
+        if all(task in cubes for task in of["tasks"]):
+            members = {task: cubes[task] for task in of["tasks"]}
+            draw_family = partial(family.draw, members, of["along"], name)
+            found[f"family_{name}"] = _figure(f"family_{name}", draw_family)
     if cubes:
         found["claims"] = _figure("claims", lambda: _claims(judged, cubes, config, tasks))
     for task, cube in cubes.items():

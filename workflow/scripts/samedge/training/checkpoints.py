@@ -19,20 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from samedge.base.arrays import decode, encode
 from samedge.base.errors import UserError
 from samedge.base.files import locked
 
 KEPT = 2
-LONGEST_INLINE = 64  # numbers of an array that is written as text
 DIGITS = 16  # of a SHA-256, in names
 NAME = re.compile(r"(?P<key>[0-9a-f]{16})-(?P<number>[0-9]{8,})-(?P<digest>[0-9a-f]{16})\.npz")
 LOCK = "lock"
 UNFINISHED = ".unfinished.npz"
-
-# How JSON refers to an array: by its entry in the archive, or with its numbers.
-ENTRY = "array in entry"
-INLINE = "array"
-TEXT = "json"
 
 Report = Callable[[str], None]
 
@@ -195,7 +190,7 @@ def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     if named is None or digest != named["digest"]:
         raise UserError(f"{path}: damaged, its contents do not have the SHA-256 in its name")
     with np.load(path, allow_pickle=False) as file:
-        content = _decode({name: file[name] for name in file.files})
+        content = decode({name: file[name] for name in file.files})
     if content["identity"] != identity:
         raise UserError(f"{path}: a checkpoint of another run, or of other settings")
     return content["state"]
@@ -207,7 +202,7 @@ def _write(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
     unfinished = folder / UNFINISHED
     try:
         with unfinished.open("w+b") as file:
-            arrays: dict[str, Any] = _encode(content)
+            arrays: dict[str, Any] = encode(content)
             np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
@@ -218,36 +213,6 @@ def _write(folder: Path, name: str, content: Mapping[str, Any]) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
-
-
-def _encode(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the arrays of nested content by name, and the rest as JSON that refers to them.
-
-    Python's JSON keeps every float, not-a-number and infinity included, to the last bit.
-    """
-    arrays: dict[str, np.ndarray] = {}
-
-    def refer(value: Any) -> dict[str, Any]:
-        array = np.asarray(value)
-        if array.size <= LONGEST_INLINE and array.dtype.kind in "biuf":
-            return {INLINE: array.tolist(), "dtype": array.dtype.str}
-        name = f"array{len(arrays)}"
-        arrays[name] = array
-        return {ENTRY: name}
-
-    text = json.dumps(content, default=refer)
-    return {TEXT: np.array(text), **arrays}
-
-
-def _decode(entries: Mapping[str, np.ndarray]) -> Any:
-    def resolve(found: dict[str, Any]) -> Any:
-        if ENTRY in found:
-            return entries[found[ENTRY]]
-        if INLINE in found:
-            return np.array(found[INLINE], np.dtype(found["dtype"]))
-        return found
-
-    return json.loads(str(entries[TEXT]), object_hook=resolve)
 
 
 def _number(path: Path) -> int:

@@ -24,11 +24,14 @@ from samedge.training.checkpoints import Checkpoints, Interval, sole_writer
 
 if TYPE_CHECKING:
     from samedge.tasks.problems import Problem
+    from samedge.training.forks import Start
     from samedge.training.observers.blocks import BlockObserver
     from samedge.training.observers.density import DensityObserver
     from samedge.training.observers.observer import Observer
     from samedge.training.observers.parameters import ParameterKeeper
+    from samedge.training.observers.states import StateKeeper
     from samedge.training.observers.stochastic import StochasticObserver
+    from samedge.training.observers.way import WayObserver
     from samedge.training.run import Result
 
 
@@ -36,18 +39,30 @@ if TYPE_CHECKING:
 class PlannedRun:
     """One run of a job: its settings, its files, the folder of its checkpoints.
 
-    ``parameters`` is None if the run is to keep none.
+    Attributes
+    ----------
+    parameters
+        The file of parameters to write, None if the run is to keep none.
+    states
+        The file to write of what other runs start from, None if none do; it is kept at the shares
+        ``states_at`` of the budget.
+    start
+        The file of states that the run starts from, if its settings have a ``start_from``.
     """
 
     settings: RunSettings
     output: Path
     parameters: Path | None
     checkpoints: Path
+    states: Path | None = None
+    states_at: tuple[float, ...] = ()
+    start: Path | None = None
 
     @property
     def outputs(self) -> list[Path]:
         """The files to write."""
-        return [path for path in (self.output, self.parameters) if path is not None]
+        files = (self.output, self.parameters, self.states)
+        return [path for path in files if path is not None]
 
 
 @dataclass(frozen=True)
@@ -84,16 +99,25 @@ class _Ended:
     density: "DensityObserver"
     blocks: "BlockObserver"
     stochastic: "StochasticObserver"
+    way: "WayObserver"
     keeper: "ParameterKeeper | None"
+    states: "StateKeeper | None"
     result: "Result"
 
 
 def plan_grid(
-    grid: str, output: Path, parameters: Path | None, checkpoints: Path
+    grid: str,
+    output: Path,
+    parameters: Path | None,
+    checkpoints: Path,
+    states: Path | None = None,
+    states_at: tuple[float, ...] = (),
+    start: Path | None = None,
 ) -> list[PlannedRun]:
     """Return the runs of a grid (:func:`samedge.config.grid.grid_json`), each with its files.
 
-    The paths are folders, in which the files and the folder of checkpoints have the run's name.
+    The paths are folders, in which the files and the folder of checkpoints have the run's name;
+    ``start`` is the folder of the folders of states of each task.
 
     Raises
     ------
@@ -109,8 +133,12 @@ def plan_grid(
             output / f"{run.name}.nc",
             None if parameters is None else parameters / f"{run.name}.nc",
             checkpoints / run.name,
+            None if states is None else states / f"{run.name}.npz",
+            states_at,
+            None if start is None else start / of.task / f"{of.name}.npz",
         )
         for run in runs
+        for of in [run.parent or run]
     ]
 
 
@@ -158,7 +186,7 @@ def memory_advice(run: RunSettings, together: bool) -> str:
 
 
 def _require_outputs(runs: Sequence[PlannedRun]) -> None:
-    """Refuse files that cannot be written, and parameters of no check."""
+    """Refuse files that cannot be written, parameters of no check, and forks without a start."""
     if runs[0].parameters is not None and not runs[0].settings.audit.at:
         raise UserError(
             "--parameters: audit.at is empty, so that the parameters of no check are kept; give it "
@@ -168,6 +196,14 @@ def _require_outputs(runs: Sequence[PlannedRun]) -> None:
         require_file_path(run.output, "--output")
         if run.parameters is not None:
             require_file_path(run.parameters, "--parameters")
+        if run.states is not None:
+            require_file_path(run.states, "--states")
+        parent = run.settings.parent
+        if parent is not None and run.start is None:
+            raise UserError(
+                f"{run.settings.task} {run.settings.name} starts from {parent.task} {parent.name}; "
+                "give --start-from the states that it has kept (--states)"
+            )
 
 
 def _train_and_write(runs: Sequence[PlannedRun], options: JobOptions) -> None:
@@ -176,6 +212,7 @@ def _train_and_write(runs: Sequence[PlannedRun], options: JobOptions) -> None:
     from samedge.machine.compilation_cache import count_programs, shared_programs
     from samedge.machine.provenance import provenance
     from samedge.tasks.problems import build_problem
+    from samedge.training.forks import read_start
     from samedge.training.loop import batch_limit, split_evenly
 
     raise_if_signalled()
@@ -188,7 +225,14 @@ def _train_and_write(runs: Sequence[PlannedRun], options: JobOptions) -> None:
     say(f"{runs[0].settings.task} {names} on {attributes['device']}, started {started}")
     if attributes["unlocked_packages"]:
         say(f"warning: packages not of the lock's versions: {attributes['unlocked_packages']}")
-    checkpoints = [checkpoints_of(run, attributes, options.interval) for run in runs]
+    starts = [
+        None if run.start is None else read_start(run.start, run.settings, data.checksum)
+        for run in runs
+    ]
+    checkpoints = [
+        checkpoints_of(run, attributes, options.interval, start)
+        for run, start in zip(runs, starts, strict=True)
+    ]
     limit, several = batch_limit(options.most), len(runs) > 1
     history = "trained and measured by samedge"
     if several:
@@ -201,7 +245,7 @@ def _train_and_write(runs: Sequence[PlannedRun], options: JobOptions) -> None:
             say(line)
 
         problem = build_problem(runs[0].settings, data)
-        for group in split_evenly([*zip(runs, checkpoints, strict=True)], limit):
+        for group in split_evenly([*zip(runs, checkpoints, starts, strict=True)], limit):
             raise_if_signalled()
             begun, ready = perf_counter(), programs.seconds
             trained = _train_group(group, problem, progress, several)
@@ -215,7 +259,10 @@ def _train_and_write(runs: Sequence[PlannedRun], options: JobOptions) -> None:
 
 
 def checkpoints_of(
-    run: PlannedRun, attributes: Mapping[str, object], interval: Interval
+    run: PlannedRun,
+    attributes: Mapping[str, object],
+    interval: Interval,
+    start: "Start | None" = None,
 ) -> Checkpoints:
     """Return the checkpoints of a run, which belong to all that decides its numbers.
 
@@ -224,6 +271,8 @@ def checkpoints_of(
     identity = {
         "settings": run.settings.to_json(),
         "parameters": run.parameters is not None,
+        "states": [run.states is not None, *run.states_at],
+        "start": None if start is None else start.digest,
         "sources": sources_digest(Path(__file__), **run.settings.components),
         **{name: value for name, value in attributes.items() if name != "git_commit"},
     }
@@ -231,7 +280,7 @@ def checkpoints_of(
 
 
 def _train_group(
-    group: Sequence[tuple[PlannedRun, Checkpoints]],
+    group: Sequence[tuple[PlannedRun, Checkpoints, "Start | None"]],
     problem: "Problem",
     report: Callable[[str], None],
     several: bool,
@@ -245,20 +294,24 @@ def _train_group(
     from samedge.training.observers.blocks import BlockObserver
     from samedge.training.observers.density import DensityObserver
     from samedge.training.observers.parameters import ParameterKeeper
+    from samedge.training.observers.states import StateKeeper
     from samedge.training.observers.stochastic import StochasticObserver
+    from samedge.training.observers.way import WayObserver
 
     members, recorded = [], []
-    for run, checkpoints in group:
+    for run, checkpoints, start in group:
         settings = run.settings
         report_run = partial(_report_of, settings.name, report) if several else report
         density = DensityObserver(settings, problem, report_run)
         blocks = BlockObserver(settings, problem, report_run)
         stochastic = StochasticObserver(settings, problem, report_run)
+        way = WayObserver(settings, problem, report_run)
         keeper = None if run.parameters is None else ParameterKeeper(settings.audit.at)
-        observers: list[Observer] = [density, blocks, stochastic]
-        observers += [] if keeper is None else [keeper]
-        members.append(Member(settings, report_run, observers, checkpoints))
-        recorded.append((run, density, blocks, stochastic, keeper))
+        observers: list[Observer] = [density, blocks, stochastic, way]
+        states = None if run.states is None else StateKeeper(run.states_at)
+        observers += [one for one in (keeper, states) if one is not None]
+        members.append(Member(settings, report_run, observers, checkpoints, start))
+        recorded.append((run, density, blocks, stochastic, way, keeper, states))
     results = train_together(members, problem, save_results=several)
     return [_Ended(*parts, result) for parts, result in zip(recorded, results, strict=True)]
 
@@ -271,10 +324,14 @@ def _write(ended: _Ended, attributes: Mapping[str, object], history: str) -> Non
     """Write the files of a run that has ended."""
     from samedge.records import files
     from samedge.records.parameters import write_parameters
+    from samedge.records.states import write_states
 
     run, (checks, outcome) = ended.run, ended.result
     if run.parameters is not None and ended.keeper is not None:
         write_parameters(run.parameters, run.settings, ended.keeper.kept, attributes)
+    if run.states is not None and ended.states is not None:
+        data = str(attributes["data_checksum"])
+        write_states(run.states, run.settings, data, ended.states.kept, outcome)
     dataset = files.run_dataset(
         run.settings,
         checks,
@@ -284,5 +341,6 @@ def _write(ended: _Ended, attributes: Mapping[str, object], history: str) -> Non
         history,
         ended.blocks.records,
         ended.stochastic.records,
+        ended.way.records,
     )
     files.write(dataset, run.output)

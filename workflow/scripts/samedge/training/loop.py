@@ -22,6 +22,7 @@ from samedge.config.settings import MOST_TOGETHER, RunSettings
 from samedge.machine.signals import listening, raise_if_signalled
 from samedge.tasks.problems import Problem
 from samedge.training.checkpoints import Checkpoints
+from samedge.training.forks import Start
 from samedge.training.observers.observer import Observer
 from samedge.training.run import Result, Run
 from samedge.training.schedule import SECONDS_BETWEEN_LOOKS
@@ -39,6 +40,7 @@ class Member:
     report: Callable[[str], None]
     observers: Sequence[Observer] = ()
     checkpoints: Checkpoints | None = None
+    start: Start | None = None
 
 
 def batch_limit(most: int | None) -> int:
@@ -68,6 +70,7 @@ def train(
     report: Callable[[str], None],
     observers: Sequence[Observer] = (),
     checkpoints: Checkpoints | None = None,
+    start: Start | None = None,
 ) -> Result:
     """Train one run and measure it at every check.
 
@@ -87,6 +90,8 @@ def train(
     checkpoints
         Where the run goes on from, if there is a checkpoint, and where it writes its own. What
         follows from a checkpoint is, on a CPU, to the bit what would have followed without.
+    start
+        Where a run starts whose settings have a ``start_from``, if there is no checkpoint.
 
     Returns
     -------
@@ -98,7 +103,7 @@ def train(
     Interrupted
         When SIGTERM or SIGINT has asked the process to end, with a checkpoint written.
     """
-    member = Member(settings, report, observers, checkpoints)
+    member = Member(settings, report, observers, checkpoints, start)
     [result] = train_together([member], problem, save_results=False)
     return result
 
@@ -138,7 +143,9 @@ def train_together(
     for settings in (member.settings for member in members):
         if replace(settings, eta=first.eta, rho=first.rho, seed=first.seed) != first:
             raise ValueError(f"{settings.name}: other settings than those of {first.name}")
-    runs = [Run(m.settings, problem, m.report, m.observers, m.checkpoints) for m in members]
+    runs = [
+        Run(m.settings, problem, m.report, m.observers, m.checkpoints, m.start) for m in members
+    ]
     _Group(runs, save_results).train()
     return [run.result for run in runs if run.result is not None]  # all have ended
 

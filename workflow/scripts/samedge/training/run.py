@@ -4,14 +4,14 @@ The steps are taken by :mod:`samedge.training.loop`.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from samedge.base.errors import Interrupted
+from samedge.base.errors import Interrupted, UserError
 from samedge.config.settings import RunSettings
 from samedge.machine.signals import raise_if_signalled
 from samedge.records.files import Outcome
@@ -19,6 +19,7 @@ from samedge.tasks.inputs import Minibatches
 from samedge.tasks.model import Noise
 from samedge.tasks.problems import Problem, measured_batch
 from samedge.training.checkpoints import Checkpoints
+from samedge.training.forks import Start
 from samedge.training.measuring import NON_FINITE_PRODUCT, measure
 from samedge.training.observers.observer import Observer, Snapshot
 from samedge.training.schedule import DivergenceWatch, Schedule
@@ -47,6 +48,7 @@ class Run:
         report: Callable[[str], None],
         observers: Sequence[Observer] = (),
         checkpoints: Checkpoints | None = None,
+        start: Start | None = None,
     ) -> None:
         self.settings = settings
         self.problem = problem
@@ -72,6 +74,8 @@ class Run:
             self.state.restore(found)
         self.schedule = self.state.schedule
         self.progress = _Progress(report, self.state, settings.budget.steps)
+        if found is None and start is not None:
+            self._begin(start)
         self.next_chunk = 0
 
     @property
@@ -102,6 +106,24 @@ class Run:
         self.progress.say_if_silent()
         self.check_and_plan()
 
+    def _begin(self, start: Start) -> None:
+        """Start from the state of another run, or end with one that had diverged before."""
+        of = f"{start.parent.task} {start.parent.name}"
+        if start.state is None:
+            self.schedule.step = start.outcome.step
+            self._diverged(f"{of}, from which it starts, had: {start.outcome.reason}")
+            return
+        same_rule = start.keeps_optimizer(self.settings)
+        self.state.begin(start.state, same_rule)
+        if self.schedule.finished():
+            raise UserError(
+                f"{self.settings.task} {self.settings.name}: starts at step {self.schedule.step} "
+                f"of {of}, where its budget is spent already; it counts from the first step of "
+                f"{of}, so raise it"
+            )
+        anew = "" if same_rule else ", the optimizer anew"
+        self.progress.say(f"starts from {of}{anew}")
+
     def check_and_plan(self) -> None:
         """Measure if a check is due, and see whether the run has ended or what its next chunk is.
 
@@ -113,7 +135,7 @@ class Run:
         before = self.state.save()
         try:
             raise_if_signalled()
-            reason = self._check() if self._check_due() else None
+            reason = self._check(before) if self._check_due() else None
         except Interrupted as interrupted:
             # A check may take long; the parameters do not change in it, so it is given up.
             self._interrupted(interrupted, before)
@@ -162,23 +184,29 @@ class Run:
         return Noise.of(self.settings.seed, self.schedule.step) if self.problem.noisy else None
 
     def _check_due(self) -> bool:
-        """Tell whether to measure now; a run that goes on may have measured here before."""
+        """Tell whether to measure now; a run that goes on may have measured here before.
+
+        One that starts from another does at once, whatever its schedule.
+        """
         records = self.state.records
         checked = bool(records) and records[-1]["step"] == self.schedule.step
-        return not checked and self.schedule.check_due()
+        return not checked and (self.schedule.check_due() or not records)
 
     def _plan(self) -> int:
         """Return how many steps to take before anything else is looked at."""
         left = self.checkpoints.steps_left(self.schedule.step) if self.checkpoints else None
         return self.schedule.chunk(LONGEST_CHUNK if left is None else min(left, LONGEST_CHUNK))
 
-    def _check(self) -> str | None:
-        """Measure and record; return the reason if the run has diverged."""
+    def _check(self, before: Mapping[str, Any]) -> str | None:
+        """Measure and record; return the reason if the run has diverged.
+
+        ``before`` is the state that the check found.
+        """
         state, step = self.state, self.schedule.step
         # Every m-th check, the first among them, and the last: a check that ends a budget, be it of
         # steps or of hours, finds it spent. Which check a divergence makes the last is known only
         # when it has been measured; it stays as it is, as the ends of diverged runs are not judged.
-        certify = len(state.records) % self.settings.curvature.certify == 0
+        certify = state.checks % self.settings.curvature.certify == 0
         certify = certify or self.schedule.finished()
         batch = measured_batch(self.settings, self.problem, step)
         key = jax.random.fold_in(self.solver_key, step)
@@ -202,7 +230,9 @@ class Run:
         state.records.append({"step": step, **times, **found.values})
         self.progress.say_check(found.values)
         share = self.schedule.share_done()
-        snapshot = Snapshot(step, share, state.params, batch, state.optimizer_state)
+        snapshot = Snapshot(
+            step, share, state.params, batch, state.optimizer_state, found.spectrum, before
+        )
         try:
             for observe in state.observers:
                 observe(snapshot)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from samedge.curvature.eigenpairs import RitzPairs
 from samedge.records.files import Outcome
@@ -36,6 +37,8 @@ class RunState:
         Of every check so far, see :func:`samedge.records.files.run_dataset`.
     outcome
         None until the run has ended.
+    checks_before
+        How many checks the runs have behind them that this one starts from, and those from theirs.
     """
 
     params: Any
@@ -47,6 +50,7 @@ class RunState:
     effective_spectrum: RitzPairs | None = None
     records: list[Check] = field(default_factory=list)
     outcome: Outcome | None = None
+    checks_before: int = 0
     # Spent before the checkpoint that this process goes on from.
     _seconds_before: float = field(init=False, default=0.0)
     _started: float = field(init=False, default_factory=time.perf_counter)
@@ -79,30 +83,59 @@ class RunState:
             "bound": self.divergence.bound,
             "exceeded": self.divergence.exceeded,
             "outcome": None if self.outcome is None else asdict(self.outcome),
-            "observers": [observer.state() for observer in self._resumable()],
+            "checks": self.checks,
+            "observers": {name: one.state() for name, one in self._resumable().items()},
         }
+
+    @property
+    def checks(self) -> int:
+        """How many checks this run has behind it, with those of the runs that it starts from."""
+        return self.checks_before + len(self.records)
 
     def restore(self, found: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint holds."""
+        self._take_over(found)
+        self.optimizer_state = _with_leaves(self.optimizer_state, found["state"])
+        self.records = found["records"]
+        self.checks_before = found["checks"] - len(self.records)
+        for name, observer in self._resumable().items():
+            observer.restore(found["observers"][name])
+        if found["outcome"] is not None:
+            self.outcome = Outcome(**found["outcome"])
+
+    def begin(self, found: Mapping[str, Any], same_rule: bool) -> None:
+        """Start from what a state file holds of another run, with records of its own.
+
+        What belongs to an update rule is taken over where the other run has the ``same_rule``; the
+        optimizer begins anew where it has not, but counts the steps of a schedule from there.
+        """
+        self._take_over(found)
+        self.checks_before = found["checks"]
+        if same_rule:
+            self.optimizer_state = _with_leaves(self.optimizer_state, found["state"])
+        else:
+            self.optimizer_state = _with_steps(self.optimizer_state, self.schedule.step)
+            self.effective_spectrum = None
+        for name, observer in self._resumable().items():
+            if name in found["observers"]:
+                observer.restore({"records": [], **found["observers"][name]})
+
+    def _take_over(self, found: Mapping[str, Any]) -> None:
+        """Take over what the rest of a run depends on whatever it records or steps by."""
         self.schedule.step, self.schedule.seconds = found["step"], found["seconds"]
         self.schedule.next_seconds = found["next_seconds"]
         self._seconds_before = found["wall_time"]
         self.params = _with_leaves(self.params, found["params"])
-        self.optimizer_state = _with_leaves(self.optimizer_state, found["state"])
         for name in ("spectrum", "effective_spectrum"):
             if found[name] is not None:
                 values, vectors = found[name]
                 setattr(self, name, RitzPairs(values, jnp.array(vectors)))
-        self.records = found["records"]
         self.divergence.bound, self.divergence.exceeded = found["bound"], found["exceeded"]
-        for observer, state in zip(self._resumable(), found["observers"], strict=True):
-            observer.restore(state)
-        if found["outcome"] is not None:
-            self.outcome = Outcome(**found["outcome"])
 
-    def _resumable(self) -> list[Resumable]:
+    def _resumable(self) -> dict[str, Resumable]:
+        """Return the observers that a run takes along, by the names of their classes."""
         observers: Sequence[object] = self.observers
-        return [observer for observer in observers if isinstance(observer, Resumable)]
+        return {type(one).__name__: one for one in observers if isinstance(one, Resumable)}
 
 
 def _with_leaves(like: Any, leaves: Sequence[np.ndarray]) -> Any:
@@ -111,3 +144,16 @@ def _with_leaves(like: Any, leaves: Sequence[np.ndarray]) -> Any:
     # A type that NumPy does not know, such as bfloat16, comes back as bare bytes.
     typed = [jnp.array(np.asarray(leaf).view(old.dtype)) for old, leaf in pairs]
     return jax.tree.unflatten(jax.tree.structure(like), typed)
+
+
+def _with_steps(state: Any, steps: int) -> Any:
+    """Return a new optimizer's state whose learning-rate schedule, if any, has counted steps."""
+
+    def counted(part: Any) -> Any:
+        if not isinstance(part, optax.ScaleByScheduleState):
+            return part
+        return part._replace(count=jnp.asarray(steps, part.count.dtype))
+
+    return jax.tree.map(
+        counted, state, is_leaf=lambda part: isinstance(part, optax.ScaleByScheduleState)
+    )

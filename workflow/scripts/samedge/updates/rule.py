@@ -85,6 +85,15 @@ def gradients(
     return loss, gradient, ascended(rule, value_and_grad, params, gradient, rho, epsilon)
 
 
+def displacement(
+    rule: UpdateRule, params: Any, gradient: Any, rho: jax.Array, epsilon: float
+) -> Any:
+    """Return how far from the parameters a rule takes its second gradient."""
+    if rule.displace is not None:
+        return rule.displace(params, gradient, rho, epsilon)
+    return rule.perturb(gradient, rho, epsilon)
+
+
 def ascended(
     rule: UpdateRule,
     value_and_grad: ValueAndGrad,
@@ -96,11 +105,8 @@ def ascended(
     """Return the gradient that the rule steps along, from that at the parameters."""
 
     def displaced() -> Any:
-        if rule.displace is not None:
-            displacement = rule.displace(params, gradient, rho, epsilon)
-        else:
-            displacement = rule.perturb(gradient, rho, epsilon)
-        return value_and_grad(optax.apply_updates(params, displacement))[1]
+        along = displacement(rule, params, gradient, rho, epsilon)
+        return value_and_grad(optax.apply_updates(params, along))[1]
 
     if isinstance(rho, jax.core.Tracer):
         return jax.lax.cond(rho > 0, displaced, lambda: gradient)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -15,7 +17,7 @@ from samedge.curvature.krylov.quadrature import default_width, smoothed
 from samedge.figures import beside, panels, paper
 from samedge.records import describe, files
 
-#: Colour and dash of the last share of the budget, the one before it, ...; then from the front.
+#: Colour and dash of the last share of the budget, the one before it, and so on.
 STYLES: tuple[tuple[str, Any], ...] = (
     (panels.VERMILION, "-"),
     (panels.GREEN, (0, (5, 1.5))),
@@ -210,8 +212,13 @@ def _share_name(share: float) -> str:
 
 
 def style_of(place: int, count: int) -> tuple[str, Any]:
-    """Return colour and dash of one of so many shares of the budget."""
-    return STYLES[(count - 1 - place) % len(STYLES)]
+    """Return colour and dash of one of so many shares of the budget.
+
+    More than there are styles for go from dark to light.
+    """
+    if count <= len(STYLES):
+        return STYLES[count - 1 - place]
+    return to_hex(colormaps["viridis"](0.92 * place / (count - 1))), "-"
 
 
 def share_legend(cube: xr.Dataset, shares: str, **marks: Any) -> dict[str, Line2D]:

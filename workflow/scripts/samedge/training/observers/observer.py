@@ -1,10 +1,12 @@
 """What an observer is: something that records more at some of a run's checks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+
+from samedge.curvature.eigenpairs import RitzPairs
 
 # The first two keys of a seed are those of the initial weights and of the eigenvalue solver.
 DENSITY_KEY, BLOCK_KEY, STOCHASTIC_KEY = 2, 3, 4
@@ -26,6 +28,11 @@ class Snapshot:
         Inputs and targets that the check measures on.
     optimizer_state
         The optimizer's state, whose memory the next step reuses too.
+    spectrum
+        The Ritz pairs that the check found, those of its eigenvalues first.
+    before
+        The state of the run as it was before this check, see
+        :meth:`samedge.training.state.RunState.save`.
     """
 
     step: int
@@ -33,6 +40,8 @@ class Snapshot:
     params: Any
     batch: tuple[jax.Array, ...]
     optimizer_state: Any = None
+    spectrum: RitzPairs | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
 
 
 Observer = Callable[[Snapshot], None]
@@ -42,8 +51,8 @@ Observer = Callable[[Snapshot], None]
 class Resumable(Protocol):
     """An observer that a run which goes on from a checkpoint takes along.
 
-    Its state is nested dictionaries and lists of numbers, text, None and arrays; a state that was
-    returned does not change afterwards.
+    Its state is a dictionary of nested dictionaries and lists of numbers, text, None and arrays; a
+    state that was returned does not change afterwards.
     """
 
     def state(self) -> Any:

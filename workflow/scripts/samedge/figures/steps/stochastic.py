@@ -1,7 +1,6 @@
 """What minibatches make of the edge, along training: one row of panels per eta."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,18 +11,6 @@ from samedge.analysis.quantities import STOCHASTIC, over_threshold
 from samedge.figures import beside, panels, paper
 from samedge.records import describe, files
 
-#: Of each quantity: its name in the legend, and how it is drawn.
-CURVES: dict[str, tuple[str, dict[str, Any]]] = {
-    "batch_sharpness": ("batch sharpness", {"color": panels.VERMILION}),
-    "mean_batch_quotient": (
-        "mean of quotients",
-        {"color": panels.VERMILION, "linestyle": (0, (1.5, 1))},
-    ),
-    "sam_batch_sharpness": ("of SAM's gradient", {"color": panels.GREEN}),
-    "step_sharpness": ("of the step", {"color": "0.25", "linestyle": (0, (5, 1.5))}),
-    "noise_interaction": ("gradient-noise interaction", {"color": panels.SKY}),
-    "sample_eigenvalue": (r"$\lambda_1$ of the sample", {"color": "0.55"}),
-}
 SPAN = 1e3  # of the values on an axis, around 1: what lies farther out is cut off
 
 
@@ -82,7 +69,7 @@ def _panel(ax: Axes, cube: xr.Dataset, eta: int, rho: str) -> None:
         for name, step, value, error in measured(run.data):
             if name == "sam_batch_sharpness" and float(rho) == 0:
                 continue
-            words, style = CURVES[name]
+            words, style = panels.MINIBATCHES[name]
             ax.plot(step, value, **style, label=words, alpha=run.alpha, gid=name)
             low, high = (np.clip(value + sign * error, 1 / SPAN, SPAN) for sign in (-1, 1))
             panels.band(ax, step, low, high, style["color"], f"{name} error")

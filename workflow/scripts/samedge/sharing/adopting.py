@@ -14,6 +14,7 @@ from samedge.config.settings import Experiment, RunSettings
 from samedge.data.file import read_data
 from samedge.records.cubes import differences
 from samedge.records.merging import RunFile, read_run_file
+from samedge.records.states import read_states
 
 #: Attributes without which nobody can say what made a run.
 RECORDED = ("git_commit", "package_versions", "device")
@@ -52,12 +53,17 @@ class Adoption:
             yield f"refused: {run.task} {run.name}: {reason}"
 
 
-def files_of(run: RunSettings, results: Path) -> dict[str, Path]:
-    """Return the files of a run among an experiment's results: those that its training writes."""
-    kinds = {"run": "runs", "parameters": "parameters"}
-    if not run.audit.at:
-        del kinds["parameters"]
-    return {kind: results / folder / run.task / f"{run.name}.nc" for kind, folder in kinds.items()}
+def files_of(run: RunSettings, results: Path, states: bool = False) -> dict[str, Path]:
+    """Return the files of a run among an experiment's results: those that its training writes.
+
+    ``states`` says whether others start from it.
+    """
+    found = {"run": results / "runs" / run.task / f"{run.name}.nc"}
+    if run.audit.at:
+        found["parameters"] = results / "parameters" / run.task / f"{run.name}.nc"
+    if states:
+        found["states"] = results / "states" / run.task / f"{run.name}.npz"
+    return found
 
 
 def data_file(task: str, results: Path) -> Path:
@@ -88,29 +94,35 @@ def adopt(experiment: Experiment, source: Path, results: Path) -> Adoption:
     adoption = Adoption()
     for task in experiment.tasks:
         checksum = read_data(data_file(task, results)).checksum
+        shares = experiment.states_at(task)
         good: list[tuple[RunSettings, str]] = []
         for run in experiment.runs(task):
-            found, target = files_of(run, source), files_of(run, results)
+            found, target = (files_of(run, folder, bool(shares)) for folder in (source, results))
             if not found["run"].is_file():
                 adoption.absent.append(run)
                 continue
             try:
-                commit = _verify(run, found, checksum)
+                commit = _verify(run, found, checksum, shares)
                 _require_free(found, target)
             except UserError as problem:
                 adoption.refused.append((run, str(problem)))
                 continue
             good.append((run, commit))
         for run, commit in _of_whole_jobs(good, experiment, adoption):
-            for kind, path in files_of(run, source).items():
-                _copy(path, files_of(run, results)[kind])
+            targets = files_of(run, results, bool(shares))
+            for kind, path in files_of(run, source, bool(shares)).items():
+                _copy(path, targets[kind])
             adoption.adopted.append(run)
             adoption.commits.add(commit)
     return adoption
 
 
-def _verify(run: RunSettings, found: dict[str, Path], checksum: str) -> str:
+def _verify(
+    run: RunSettings, found: dict[str, Path], checksum: str, shares: Sequence[float]
+) -> str:
     """Return the commit that made a run, once its files are those that are asked for.
+
+    ``shares`` are those of its budget at which others start from it.
 
     Raises
     ------
@@ -131,8 +143,16 @@ def _verify(run: RunSettings, found: dict[str, Path], checksum: str) -> str:
             raise UserError(
                 f"{found['parameters']}: has a check at step {strange[0]}, the run file has none"
             )
+    if "states" in found:
+        content = read_states(found["states"])
+        stated["states"] = content["settings"], content["data_checksum"]
+        kept = [one["at"] for one in content["kept"]]
+        lacking = [share for share in shares if share not in kept]
+        if lacking and content["outcome"]["status"] == "completed":
+            raise UserError(f"{found['states']}: has no state at the share {lacking[0]}")
     for kind, path in found.items():
-        _require_sealed(path)
+        if kind != "states":  # whose contents have checksums of their own
+            _require_sealed(path)
         settings, data = stated[kind]
         if settings != run.to_json():
             other = differences(json.loads(str(settings)), json.loads(run.to_json()))
