@@ -197,6 +197,8 @@ VERDICTS = {
     "laptop_claims": ("paper", PAPER),
     "default_claims": ("paper", PAPER),
     "optimizers_claims": ("optimizers", "config/optimizers_claims.toml"),
+    "minibatches_claims": ("minibatches", "config/minibatches_claims.toml"),
+    "late_claims": ("minibatches", "config/late_claims.toml"),
 }
 
 
@@ -240,7 +242,7 @@ def test_what_was_judged_are_the_claims_as_they_stand(repository, verdicts):
         )
 
 
-@pytest.mark.parametrize("verdicts", ["default_claims", "optimizers_claims"])
+@pytest.mark.parametrize("verdicts", [name for name in VERDICTS if name != "laptop_claims"])
 def test_an_experiment_has_a_verdict_on_every_claim(repository, verdicts):
     _, table = VERDICTS[verdicts]
     found = [(row["claim"], row["task"]) for row in judged(repository, verdicts)]
@@ -251,7 +253,7 @@ def test_an_experiment_has_a_verdict_on_every_claim(repository, verdicts):
     ]
 
 
-@pytest.mark.parametrize("page", ["paper", "optimizers"])
+@pytest.mark.parametrize("page", sorted({page for page, _ in VERDICTS.values()}))
 def test_every_verdict_that_does_not_hold_is_discussed(repository, page):
     """A finding is a heading with the claim's name, for the task where it does not hold."""
     of_the_page = [verdicts for verdicts, (where, _) in VERDICTS.items() if where == page]
