@@ -9,9 +9,9 @@ import sys
 import pytest
 
 import samedge
-from samedge import edge, hessian, sam
+from samedge import edge, hessian, monitor, sam
 
-MODULES = {"edge": edge, "hessian": hessian, "sam": sam}
+MODULES = {"edge": edge, "hessian": hessian, "monitor": monitor, "sam": sam}
 
 
 def python(repository, code):
@@ -45,7 +45,7 @@ def test_every_name_that_is_offered_is_there(name):
     assert name in dir(samedge)
 
 
-def test_what_is_offered_are_three_modules_and_all_of_theirs():
+def test_what_is_offered_are_four_modules_and_all_of_theirs():
     names = {name for module in MODULES.values() for name in module.__all__}
     assert set(samedge.__all__) == {"__version__", *MODULES, *names}
     for title, module in MODULES.items():

@@ -11,7 +11,7 @@ asked for, so that importing the package is quick and imports no JAX::
 The package knows nothing of Snakemake. Each folder is a room, which imports from the rooms below it
 only::
 
-    explorer | sharing
+    explorer | sharing | watching
     figures  | audit
     analysis | training
     records  | tasks
@@ -23,7 +23,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from samedge import edge, hessian, sam
+    from samedge import edge, hessian, monitor, sam
     from samedge.edge import (
         displaced_edge,
         edge_ratio,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         spectral_density,
         top_eigenpairs,
     )
+    from samedge.monitor import Monitor
     from samedge.sam import RULES, UpdateRule, gradients, sam_gradient, use_plugins
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 __all__ = [
     "RULES",
     "Eigenpairs",
+    "Monitor",
     "Operator",
     "RitzPairs",
     "SpectralDensity",
@@ -71,6 +73,7 @@ __all__ = [
     "hessian_block",
     "hessian_vector_product",
     "layers",
+    "monitor",
     "negative_curvature_bound",
     "parameter_names",
     "sam",
@@ -103,6 +106,7 @@ _HOMES = {
     "hessian_vector_product": "hessian",
     "spectral_density": "hessian",
     "top_eigenpairs": "hessian",
+    "Monitor": "monitor",
     "RULES": "sam",
     "UpdateRule": "sam",
     "gradients": "sam",

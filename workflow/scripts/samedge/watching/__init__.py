@@ -1,0 +1,1 @@
+"""Runs that somebody else trains, measured and recorded on the way."""
