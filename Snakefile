@@ -51,7 +51,9 @@ rule all:
         existing_if_reporting(
             *(figures_of(name, task) for name in MEASURED for task in TASKS)
         ),
-        existing_if_reporting(*(family_paths(name) for name in EXPERIMENT.families)),
+        existing_if_reporting(
+            *(figures_of("family", name) for name in EXPERIMENT.families)
+        ),
         existing_if_reporting(claims_paths()),
         existing_if_reporting([f"{RESULTS}/explorer.html"]),
         # Without these a run file that was deleted would not be missed while its cube is there.
@@ -115,7 +117,7 @@ for name in EXPERIMENT.families:
         name:
             f"family_{name}"
         input:
-            family_paths(name),
+            figures_of("family", name),
             expand(f"{RESULTS}/cubes/{{task}}.nc", task=EXPERIMENT.families[name].tasks),
         localrule: True
 

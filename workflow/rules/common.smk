@@ -299,7 +299,7 @@ def figures_named(name, task):
 
 
 def figures_of(name, *tasks):
-    """Return both files of a figure that every task has one of, such as its edge map."""
+    """Return both files of a figure that every task, or family, has one of, such as an edge map."""
     return [
         f"{RESULTS}/figures/{name}_{task}.{kind}"
         for task in tasks
@@ -336,11 +336,6 @@ def cube_of_measured(name):
         return f"{RESULTS}/cubes/{wildcards.task}.nc"
 
     return cube
-
-
-def family_paths(name):
-    """Return both files of the figure of a family."""
-    return [f"{RESULTS}/figures/family_{name}.{kind}" for kind in ("pdf", "png")]
 
 
 def claims_paths():

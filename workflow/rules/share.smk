@@ -9,7 +9,7 @@ SHARED = [
     *(path for number in DRAWN for path in figure_paths(number)),
     *task_figure_paths(*unnumbered(EXPERIMENT.tasks)),
     *(path for name in MEASURED for path in figures_of(name, *TASKS)),
-    *(path for name in EXPERIMENT.families for path in family_paths(name)),
+    *figures_of("family", *EXPERIMENT.families),
     *claims_paths(),
     f"{RESULTS}/explorer.html",
     *([f"{RESULTS}/{CLAIMS_FILE}"] if EXPERIMENT.claims else []),

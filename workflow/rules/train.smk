@@ -70,11 +70,13 @@ def states_to_start_from(task):
     """Return a rule's states that its runs start from, by wildcards; none for most tasks."""
 
     def states(wildcards):
+        named = task if task in TASKS else wildcards.task
+        if EXPERIMENT.tasks[named].start_from is None:
+            return []  # without a look at its grid, of each of thousands of jobs
         parents = [run.parent for run in grid_runs(training_grid(task)(wildcards))]
         return [
             STATES_PATH.format(task=of.task, eta=of.eta, rho=of.rho, seed=of.seed)
             for of in parents
-            if of is not None
         ]
 
     return states

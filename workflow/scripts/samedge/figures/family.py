@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from samedge.analysis.quantities import late_median, over_threshold
+from samedge.analysis.quantities import late_median, over_threshold, ratio_to_edge, sharpness
 from samedge.base.errors import UserError
 from samedge.figures import panels, paper
 from samedge.records import describe, files
@@ -39,10 +39,6 @@ def _variable(name: str) -> Quantity:
     return lambda cube: np.abs(cube[name].values)
 
 
-def _first(cube: xr.Dataset) -> np.ndarray:
-    return np.abs(cube["eigenvalue"].values[..., 0])
-
-
 def _over_threshold(label: str, name: str) -> Row:
     return Row(label, lambda cube: over_threshold(cube, name), name, threshold=1)
 
@@ -60,8 +56,8 @@ ROWS: dict[str, tuple[Row, ...]] = {
         ALIGNMENT,
     ),
     "step": (
-        Row("|λ1|", _first, "eigenvalue"),
-        Row("Curvature\nover the edge", _variable("edge_ratio"), "edge_ratio", threshold=1),
+        Row("|λ1|", sharpness, "eigenvalue"),
+        Row("Curvature\nover the edge", ratio_to_edge, "edge_ratio", threshold=1),
         Row("Training loss", _variable("training_loss"), "training_loss"),
         ALIGNMENT,
     ),

@@ -6,12 +6,14 @@ version; one that states none is of the first. What a file's version did not hav
 "not there".
 """
 
+import dataclasses
 import os
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
 from samedge.base.errors import UserError
+from samedge.config.parts import WaySettings
 from samedge.records.variables import (
     BLOCK_KEYS,
     CHECK_KEYS,
@@ -167,7 +169,7 @@ def block_shares(settings: Mapping) -> list[float]:
 
 def way_of(settings: Mapping) -> dict:
     """Return where and at how many points the way is measured, from such settings."""
-    return {"at": [], "points": 5} | settings.get("way", {})
+    return dataclasses.asdict(WaySettings()) | settings.get("way", {})
 
 
 def names_beside(present: Collection[str]) -> list[str]:
