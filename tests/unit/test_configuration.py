@@ -199,7 +199,7 @@ def test_a_complaint_says_what_the_key_means(refused):
         ("device", "auto, cpu, gpu:"),
         ("precision", "highest, high, default:"),
         ("figures.time_axis", "training_time, step:"),
-        ("tasks.mnist.checks.spacing", "even, geometric, time:"),
+        ("tasks.mnist.checks.spacing", "even, geometric, geometric_then_even, time:"),
     ],
 )
 def test_a_choice_lists_the_options(refused, key, options):

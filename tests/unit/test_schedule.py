@@ -10,6 +10,7 @@ from samedge.config.parts import BudgetSettings, CheckSettings
 from samedge.training.schedule import SECONDS_BETWEEN_LOOKS, Schedule, Shares, check_steps
 
 LONGEST = 256
+SPACINGS = ["even", "geometric", "geometric_then_even"]
 
 
 def plan(spacing, count, steps):
@@ -28,6 +29,11 @@ def plan(spacing, count, steps):
         ("geometric", 5, 1000, (0, 1, 10, 100, 1000)),
         ("geometric", 6, 8, (0, 1, 2, 3, 5, 8)),
         ("geometric", 2, 1, (0, 1)),
+        ("geometric_then_even", 2, 50, (0, 50)),
+        ("geometric_then_even", 3, 100, (0, 1, 100)),
+        ("geometric_then_even", 9, 100, (0, 1, 2, 4, 8, 16, 32, 64, 100)),
+        ("geometric_then_even", 11, 10, tuple(range(11))),
+        ("geometric_then_even", 12, 416, (0, 1, 2, 4, 8, 16, 32, 64, 128, 224, 320, 416)),
     ],
 )
 def test_the_planned_checks(spacing, count, steps, planned):
@@ -39,7 +45,7 @@ plans = st.integers(1, 10**6).flatmap(
 )
 
 
-@given(plan_of=plans, spacing=st.sampled_from(["even", "geometric"]))
+@given(plan_of=plans, spacing=st.sampled_from(SPACINGS))
 def test_the_first_check_is_at_0_and_the_last_after_the_last_step(plan_of, spacing):
     count, steps = plan_of
     planned = plan(spacing, count, steps)
@@ -47,6 +53,15 @@ def test_the_first_check_is_at_0_and_the_last_after_the_last_step(plan_of, spaci
     assert planned[-1] == steps
     assert all(a < b for a, b in itertools.pairwise(planned))
     assert len(planned) <= count
+
+
+@given(plan_of=plans)
+def test_checks_that_start_geometrically_never_come_closer_together(plan_of):
+    count, steps = plan_of
+    planned = plan("geometric_then_even", count, steps)
+    assert len(planned) == count
+    gaps = [b - a for a, b in itertools.pairwise(planned)]
+    assert all(b - a >= -1 for a, b in itertools.pairwise(gaps))
 
 
 @given(plan_of=plans)
@@ -91,7 +106,7 @@ def drive(schedule, seconds_per_step, longest=LONGEST):
     plan_of=st.integers(1, 2000).flatmap(
         lambda steps: st.tuples(st.integers(2, min(steps + 1, 40)), st.just(steps))
     ),
-    spacing=st.sampled_from(["even", "geometric"]),
+    spacing=st.sampled_from(SPACINGS),
     seconds=st.sampled_from([0.0, 1e-4, 0.3, 20.0]),
     longest=st.sampled_from([1, 7, LONGEST]),
 )

@@ -75,7 +75,9 @@ class BudgetSettings:
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """When to measure: ``count`` checks, evenly or geometrically spaced, or every ``minutes``."""
+    """When to measure: ``count`` checks, spaced evenly, geometrically or first the one and then
+    the other, or every ``minutes``.
+    """
 
     spacing: str
     count: int | None

@@ -19,10 +19,26 @@ def check_steps(checks: CheckSettings, budget: BudgetSettings) -> tuple[int, ...
         return ()
     if checks.spacing == "even":
         steps = np.linspace(0, last, count)
+    elif checks.spacing == "geometric_then_even":
+        steps = _geometric_then_even(last, count)
     else:
         # Counted down from the last step, so that two checks are the first and the last.
         steps = np.append(np.geomspace(last, 1, count - 1), 0)
     return tuple(int(step) for step in np.unique(np.rint(steps)))
+
+
+def _geometric_then_even(last: int, count: int) -> np.ndarray:
+    """Return steps at the powers of two for as long as they are no further apart than the rest.
+
+    The rest are spaced evenly from the last of these powers to the last step.
+    """
+    powers = [0]
+    for power in 2 ** np.arange(max(count - 2, 0)):
+        even = (last - power) / (count - len(powers) - 1)
+        if power - powers[-1] > even:
+            break
+        powers.append(int(power))
+    return np.append(powers[:-1], np.linspace(powers[-1], last, count - len(powers) + 1))
 
 
 @dataclass
