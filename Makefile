@@ -71,9 +71,11 @@ TRY = import jax, jax.numpy as jnp, samedge; \
 	print("samedge", samedge.__file__, "eigenvalues", top.values, "edge", samedge.sam_edge(1.0, 0.1, 0.1))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-newest wheel test-slurm test-environments test-remote run lint environment googlebatch tfds \
+.PHONY: help figures test test-newest wheel test-slurm test-torch test-environments test-remote run lint environment googlebatch tfds \
 	benchmark lock clean
 
+TORCH_TESTS = tests/unit/test_torch_loop.py tests/unit/test_benchmark_peers.py \
+	"tests/workflow/test_tutorials.py::test_it_runs[pytorch_model]"
 REMOTE_TESTS = tests/unit/test_environments.py tests/workflow/test_object_storage.py \
 	tests/workflow/test_kubernetes.py tests/workflow/test_googlebatch.py
 
@@ -116,6 +118,9 @@ lint: $(STAMP)  ## check style, imports between rooms, types, and workflow
 
 environment: $(STAMP)  ## build the environment; GPU=1, here and above: the one with CUDA
 	@echo "Ready. Enter it with: source $(VENV)/bin/activate"
+
+test-torch: $(BENCHMARK_STAMP)  ## run the tests with PyTorch, in the benchmarks' environment
+	. .venv-benchmark/bin/activate && python -m pytest $(TORCH_TESTS)
 
 test-environments:  ## install each conda file's pip part alone and run that kind's jobs; ARGS=--uv: in minutes
 	$(MAKE) environment REMOTE=1

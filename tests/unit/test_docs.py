@@ -158,7 +158,7 @@ def test_the_examples_of_extending_run(repository, tmp_path):
     parts, examples = [], []
     for block in fenced(text, "python"):
         (parts if block.startswith(("# stripes.py", "@")) else examples).append(block)
-    assert (len(parts), len(examples)) == (5, 6)
+    assert (len(parts), len(examples)) == (5, 7)
     (tmp_path / "stripes.py").write_text("\n\n".join(parts), encoding="utf-8")
     [commands] = [block for block in fenced(text, "") if block.startswith("python")]
     lines = commands.replace("\\\n", "").splitlines()

@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
 import samedge
@@ -117,3 +119,17 @@ def test_whatever_is_imported_of_the_package_is_there(repository, folder):
                 assert in_folder or (file.is_file() and alias.name in defined(file)), (
                     f"{path.relative_to(repository)} imports {alias.name} of {name}"
                 )
+
+
+def test_results_print_short():
+    matrix = np.diag([3.0, -2.0, *np.linspace(0, 1, 998)]).astype(np.float32)
+    operator = samedge.Operator(lambda matrix, vector: matrix @ vector, 1000, matrix)
+    top = samedge.top_eigenpairs(operator, k=2, key=jax.random.key(0))
+    assert re.fullmatch(
+        r"Eigenpairs\(3 ± \S+, -2 ± \S+; 2 of 2 converged, \d+ products\)", repr(top)
+    )
+    density = samedge.spectral_density(operator, probes=2, steps=20, key=jax.random.key(0))
+    assert repr(density).startswith("SpectralDensity(2 probes of 20 products: nodes -2 to 3, trace")
+    pairs = samedge.RitzPairs(top.ritz_values, top.ritz_vectors)
+    assert repr(pairs).startswith(f"RitzPairs({len(top.ritz_values)} pairs, kept in ")
+    assert all(len(repr(one)) < 120 for one in (top, density, pairs))

@@ -1,7 +1,10 @@
 """A monitor in training loops of one's own: right, when due, recorded, and clear about mistakes."""
 
 import math
+import subprocess
+import sys
 
+import equinox
 import flax.linen
 import haiku
 import jax
@@ -77,6 +80,24 @@ def of_haiku():
     return params, loss
 
 
+def of_equinox():
+    first, second = jax.random.split(jax.random.key(0))
+    network = equinox.nn.Sequential(
+        [
+            equinox.nn.Linear(3, 4, key=first),
+            equinox.nn.Lambda(jnp.tanh),
+            equinox.nn.Linear(4, 2, key=second),
+        ]
+    )
+    params, static = equinox.partition(network, equinox.is_inexact_array)
+
+    def loss(params, inputs, targets):
+        outputs = jax.vmap(equinox.combine(params, static))(inputs)
+        return jnp.mean(jnp.square(outputs - targets))
+
+    return params, loss
+
+
 def trained(params, loss, monitor, steps=9, first=0, optimizer=None, **options):
     """Train with Optax; return what the monitor returned at each step, and the parameters there."""
     optimizer = optimizer or optax.sgd(ETA)
@@ -92,7 +113,7 @@ def trained(params, loss, monitor, steps=9, first=0, optimizer=None, **options):
     return found
 
 
-@pytest.mark.parametrize("made", [plain, of_linen, of_nnx, of_haiku])
+@pytest.mark.parametrize("made", [plain, of_linen, of_nnx, of_haiku, of_equinox])
 def test_it_gives_the_eigenvalues_of_a_dense_hessian(made, tmp_path):
     params, loss = made()
     monitor = samedge.Monitor(loss, every=4, k=2, file=tmp_path / "own.nc")
@@ -137,6 +158,39 @@ def test_it_goes_on_from_its_file(tmp_path):
     assert (np.diff(times) > 0).all()
     with pytest.raises(UserError, match=r"cut\.nc: holds a run of other settings.*another file"):
         samedge.Monitor(loss, every=2, k=2, file=tmp_path / "cut.nc")
+
+
+def test_without_a_file_it_needs_nothing_but_jax_and_optax(repository, tmp_path):
+    """What the package depends on at least; a run file needs xarray, and says so."""
+    blocked = {"xarray", "netCDF4", "flax", "haiku", "yaml", "jsonschema", "scipy", "matplotlib"}
+    program = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+import jax.numpy as jnp, samedge
+monitor = samedge.Monitor(lambda w: jnp.sum(jnp.square(w)) / 2, every=1, k=1)
+print(monitor(0, jnp.ones(5), (), eta=0.1)["eigenvalue_1"])
+try:
+    samedge.Monitor(lambda w: w, every=1, file="own.nc")
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=repository / "workflow" / "scripts",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    value, problem = done.stdout.splitlines()
+    assert float(value) == pytest.approx(1.0)
+    assert problem == (
+        "own.nc: a run file needs xarray, which is not installed: pip install 'samedge[cubes]', "
+        "or leave file out"
+    )
 
 
 def test_the_edge_of_adam_asks_for_its_state():
@@ -227,6 +281,11 @@ def test_a_monitor_that_cannot_be_is_refused(options, error, problem):
     [
         ({"batch": {"inputs": BATCH[0]}}, TypeError, "data is a dict; give a tuple"),
         ({"params": {"first": np.zeros((3, 4), int)}}, TypeError, "int"),
+        (
+            {"params": equinox.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))},
+            TypeError,
+            r"params\.activation is a .*; keep the arrays alone, by equinox\.partition",
+        ),
         ({"eta": -1.0}, ValueError, "eta is"),
         ({"microbatch": 5}, ValueError, "microbatch"),
         ({"loss": lambda params, *batch: (tanh_loss(params, *batch), 1)}, TypeError, "one scalar"),

@@ -1,5 +1,7 @@
 """A loss that reads anything beside its arguments is measured as it is now."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -182,3 +184,35 @@ def test_the_digest_tells_constants_types_and_order_apart():
     ]
     digests = {tracing.what_it_reads(other, POINT, ()) for other in others}
     assert len(digests | {one}) == len(others) + 1
+
+
+def test_a_loss_that_is_defined_at_every_call_is_warned_of_once():
+    def measure(loss):
+        return top_eigenpairs(loss, POINT, (CURVATURE,), k=1, key=KEY)
+
+    with pytest.warns(UserWarning, match="Define the loss once, outside of the loop") as told:
+        for _ in range(4):
+            measure(lambda point, curvature: energy(point, curvature))
+    [warning] = told
+    text = str(warning.message)
+    assert "3 function objects have come of the loss" in text
+    assert f"<lambda>', defined in {__file__}, line " in text
+    assert warning.filename == __file__
+
+
+def test_a_partial_of_arrays_that_change_is_one_too():
+    with pytest.warns(UserWarning, match="3 function objects have come of the loss 'half_energy'"):
+        for scale in (1.0, 2.0, 3.0):
+            top_eigenpairs(partial(half_energy, scale), POINT, (CURVATURE,), k=1, key=KEY)
+
+
+def half_energy(scale, point, curvature):
+    return scale * energy(point, curvature) / 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loss_that_is_one_function_is_not_warned_of():
+    model = Model()
+    for _ in range(4):
+        top_eigenpairs(energy, POINT, (CURVATURE,), k=1, key=KEY)
+        top_eigenpairs(model.loss, POINT, (CURVATURE,), k=1, key=KEY)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from samedge.hessian import (
         Eigenpairs,
+        HostLoss,
         Operator,
         RitzPairs,
         SpectralDensity,
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 __all__ = [
     "RULES",
     "Eigenpairs",
+    "HostLoss",
     "Monitor",
     "Operator",
     "RitzPairs",
@@ -94,6 +96,7 @@ _HOMES = {
     "sam_edge": "edge",
     "unnormalized_sam_edge": "edge",
     "Eigenpairs": "hessian",
+    "HostLoss": "hessian",
     "Operator": "hessian",
     "RitzPairs": "hessian",
     "SpectralDensity": "hessian",

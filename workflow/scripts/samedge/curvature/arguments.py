@@ -113,7 +113,8 @@ def require_parameters(called: str, params: Any) -> None:
     for path, leaf in leaves:
         name = f"{called}{keystr(path)}"
         if not _is_array(leaf):
-            raise TypeError(f"{name} is a {_kind(leaf)}; parameters are arrays of float32")
+            hint = "; keep the arrays alone, by equinox.partition or nnx.split" * callable(leaf)
+            raise TypeError(f"{name} is a {_kind(leaf)}; parameters are arrays of float32{hint}")
         if leaf.dtype not in REAL:
             raise TypeError(
                 f"{name} is {leaf.dtype}; parameters are float32, or all float64: convert it if it "

@@ -18,7 +18,8 @@ from samedge.curvature import arguments
 from samedge.curvature.krylov.hessian import flat_shape, product
 from samedge.curvature.krylov.quadrature import Estimate, moment
 from samedge.curvature.krylov.rows import Rows, column, outside, without_neighbours
-from samedge.curvature.operators.operator import Operator, measured
+from samedge.curvature.operators.measured import measured
+from samedge.curvature.operators.operator import Operator
 from samedge.curvature.products import Loss, explained_derivatives
 from samedge.curvature.scaling import OperatorScale
 
@@ -49,6 +50,15 @@ class SpectralDensity(NamedTuple):
     mean_square: Estimate
     size: int
     hvp_count: int
+
+    def __repr__(self) -> str:
+        probes, steps = self.nodes.shape
+        ends = f"{np.nanmin(self.nodes):.4g} to {np.nanmax(self.nodes):.4g}"
+        mean = f"{self.mean.value:.3g} ± {self.mean.error:.1g}"
+        return (
+            f"SpectralDensity({probes} probes of {steps} products: nodes {ends}, "
+            f"trace(H)/n {mean}, n {self.size})"
+        )
 
 
 class _Chain(NamedTuple):

@@ -14,7 +14,8 @@ from samedge.curvature.density import spectral_density
 from samedge.curvature.krylov.hessian import flat_shape, trees
 from samedge.curvature.krylov.solver import RitzPairs, Solver
 from samedge.curvature.limits import least_vectors
-from samedge.curvature.operators.operator import Operator, measured
+from samedge.curvature.operators.measured import measured
+from samedge.curvature.operators.operator import Operator
 from samedge.curvature.products import Loss, explained_derivatives, hessian_vector_product
 
 __all__ = [
@@ -72,6 +73,14 @@ class Eigenpairs(NamedTuple):
     overlooked: float
     ritz_values: np.ndarray
     ritz_vectors: jax.Array
+
+    def __repr__(self) -> str:
+        found = ", ".join(
+            f"{value:.6g} ± {residual:.1g}"
+            for value, residual in zip(self.values, self.residuals, strict=True)
+        )
+        converged = f"{np.sum(self.converged)} of {len(self.values)} converged"
+        return f"Eigenpairs({found}; {converged}, {self.hvp_count} products)"
 
 
 @explained_derivatives()

@@ -4,11 +4,14 @@
 closed-over array would go on with what it read first.
 """
 
+import functools
 import hashlib
 import re
+import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterable
-from types import MethodType
+from types import FrameType, MethodType
 from typing import Any
 
 import jax
@@ -17,6 +20,7 @@ import numpy as np
 from jax.extend import core
 
 JITTED = type(jax.jit(lambda: None))
+NEW_FUNCTIONS = 3  # function objects of one definition, from which on a user is told
 ADDRESS = re.compile(r"0x[0-9a-f]+")  # in the representation of an object
 
 _digests: dict[int, tuple[weakref.ref, bytes]] = {}  # of arrays that cannot change, by identity
@@ -46,6 +50,51 @@ def without_jit(loss: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(loss, JITTED):
         return without_jit(loss.__wrapped__)  # type: ignore[attr-defined]
     return loss
+
+
+_made: dict[Any, set[int]] = {}  # the functions that were seen of each definition, by their hashes
+
+
+def warn_of_new_functions(loss: Callable[..., Any]) -> None:
+    """Warn, once for each definition, of a loss that is defined anew at every call.
+
+    What is compiled for a loss is found again by the object that it is: a lambda inside a loop, or
+    a ``functools.partial`` of arrays that change, is compiled at every turn.
+    """
+    definition: Any = without_jit(loss)
+    while isinstance(definition, functools.partial | MethodType):
+        inner = (
+            definition.func if isinstance(definition, functools.partial) else definition.__func__
+        )
+        definition = without_jit(inner)
+    code = getattr(definition, "__code__", None)
+    if code is None:
+        return
+    seen = _made.setdefault(code, set())
+    if len(seen) >= NEW_FUNCTIONS:
+        return
+    seen.add(hash(loss))
+    if len(seen) == NEW_FUNCTIONS:
+        warnings.warn(
+            f"{NEW_FUNCTIONS} function objects have come of the loss {code.co_qualname!r}, defined "
+            f"in {code.co_filename}, line {code.co_firstlineno}; each is compiled anew, which "
+            "takes seconds. Define the loss once, outside of the loop, and pass what changes "
+            "through params or data",
+            stacklevel=_outside_of_package(),
+        )
+
+
+def _outside_of_package() -> int:
+    """Return the level at which a warning points at the caller of the package."""
+    package, level, frame = __name__.partition(".")[0], 1, sys._getframe(1)
+    while frame.f_back is not None and _is_inside(frame, package):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_inside(frame: FrameType, package: str) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] in (package, "contextlib")
 
 
 def _parts(value: Any) -> Iterable[bytes]:

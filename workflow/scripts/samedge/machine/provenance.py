@@ -5,7 +5,8 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -48,7 +49,7 @@ class DataFile(Protocol):
 def provenance(data: DataFile) -> dict[str, object]:
     """Return the global attributes that every run file carries besides its settings."""
     device = jax.devices()[0]
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions = dict(_installed())
     return {
         "git_commit": git_commit(),
         "package_versions": json.dumps(versions),
@@ -62,6 +63,13 @@ def provenance(data: DataFile) -> dict[str, object]:
         "data_stand_in": data.attributes["stand_in"],
         "data_checksum": data.checksum,
     }
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    """Yield the versions of the packages that numbers depend on, of those that are there."""
+    for name in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield name, importlib.metadata.version(name)
 
 
 def jax_settings() -> str:

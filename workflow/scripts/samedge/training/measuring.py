@@ -15,6 +15,7 @@ import numpy as np
 from samedge.config.parts import CurvatureSettings
 from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import Eigenpairs, RitzPairs, top_eigenpairs
+from samedge.curvature.operators.hosted import HostLoss
 from samedge.curvature.products import Loss
 from samedge.machine.signals import raise_if_signalled
 from samedge.training.steps import (
@@ -86,7 +87,11 @@ class Measurement:
 
 def gradients_at(spec: StepSpec, params: Any, rho: jax.Array, batch: Batch) -> Gradients:
     """Return the loss and both gradients at the parameters; ``rho`` is of the parameters' type."""
-    loss, gradient, ascended, hessian = measure_gradients(spec, params, rho, batch)
+    if isinstance(spec.loss, HostLoss):
+        made = spec.gradients_and_hessian(params, rho, batch)
+    else:
+        made = measure_gradients(spec, params, rho, batch)
+    loss, gradient, ascended, hessian = made
     norms = float(norm_of(gradient)), float(norm_of(ascended))
     return Gradients(float(loss), gradient, ascended, *norms, hessian)
 

@@ -21,6 +21,7 @@ from samedge.base.registry import Registry
 from samedge.config.parts import ScheduleSettings, UpdateSettings
 from samedge.config.settings import RunSettings
 from samedge.curvature.microbatches import mean_over_microbatches
+from samedge.curvature.operators.hosted import HostLoss
 from samedge.curvature.products import linearized
 from samedge.curvature.scaling import norm, scaled_norm
 from samedge.tasks.model import Noise
@@ -107,6 +108,9 @@ class StepSpec:
 
         The pass that gives loss and gradient is the one that products linearise.
         """
+        if isinstance(self.loss, HostLoss):
+            host, at = self.loss, partial(self.loss.at, data=data)
+            return *gradients(self.rule, at, params, rho, self.epsilon), host.hessian(params, data)
         loss, gradient, hessian = linearized(self.loss, params, data, self.microbatch)
         value_and_grad = self._value_and_grad(data)
         along = ascended(self.rule, value_and_grad, params, gradient, rho, self.epsilon)

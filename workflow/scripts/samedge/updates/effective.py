@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from samedge.curvature.krylov.hessian import OnHost
 from samedge.curvature.operators.operator import Operator
 
 
@@ -44,7 +45,15 @@ def effective_operator(
     if slope is not None:
         one = jax.tree.map(jnp.ones_like, params) if scale is None else scale
         squares = jax.tree.map(lambda x: slope * jnp.square(x), one)
-    return Operator(_product, params, hessian, diagonal, squares, symmetric=True)
+    return Operator(
+        _product,
+        params,
+        hessian,
+        diagonal,
+        squares,
+        on_host=isinstance(hessian, OnHost),
+        symmetric=True,
+    )
 
 
 def part_of(state: Any, kind: type) -> Any:

@@ -3,10 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -28,24 +27,13 @@ from samedge.config.settings import RunSettings, decimal_string
 from samedge.curvature import arguments
 from samedge.curvature.eigenpairs import RitzPairs
 from samedge.curvature.limits import least_vectors
-from samedge.machine.provenance import provenance
-from samedge.records import files, schema
+from samedge.curvature.operators.hosted import HostLoss
 from samedge.training.measuring import measure
 from samedge.training.steps import StepSpec
 from samedge.watching.pace import Pace
 
-
-@dataclass(frozen=True)
-class _OwnData:
-    """What a run file says of data that the monitor never sees whole."""
-
-    checksum: str = ""
-
-    @property
-    def attributes(self) -> Mapping[str, str | bool | int]:
-        """Return what the file says of its data."""
-        described = "a training loop of one's own"
-        return {"source": "own", "description": described, "stand_in": False}
+if TYPE_CHECKING:
+    from samedge.watching.recording import Recording
 
 
 class Monitor:
@@ -65,7 +53,8 @@ class Monitor:
     ----------
     loss
         ``loss(params, *batch) -> scalar``, the mean over a batch; the same function for all steps,
-        and pure: what changes goes through ``params`` or ``batch``.
+        and pure: what changes goes through ``params`` or ``batch``. Or a
+        :class:`samedge.HostLoss`, which another library computes on NumPy vectors.
     every, geometric, overhead
         When to measure, one of them: every so many steps; when the step has grown by this factor;
         or whenever measuring has taken at most this share of the time, see
@@ -149,14 +138,14 @@ class Monitor:
         )
         self.spec = StepSpec.of(self.settings, loss)
         self.key = jax.random.key(seed)
-        self.file = None if file is None else Path(file)
+        self.recording = None if file is None else _recording(file)
         self.records: list[dict[str, Any]] = []
         self.diverged = ""
         self._starts: list[RitzPairs | None] = [None, None]
         self._began = time.perf_counter()
         self._before = (0.0, 0.0)
-        if self.file is not None and self.file.exists():
-            self._go_on(self.file)
+        self._tried = False  # whether the loss has been seen to be one
+        self._go_on()
 
     def __repr__(self) -> str:
         last = f", λ1 {self.records[-1]['eigenvalue'][0]:.4g}" if self.records else ""
@@ -180,7 +169,7 @@ class Monitor:
             Steps taken so far.
         params, batch
             The parameters, any pytree of float32 arrays, and a tuple of what the loss takes after
-            them.
+            them; of a :class:`samedge.HostLoss` a vector ``(n,)`` and a tuple of anything.
         eta, rho
             Learning rate and radius of the step that follows; they may change from call to call.
         state
@@ -235,62 +224,64 @@ class Monitor:
     ) -> RunSettings:
         """Return the settings of a measurement, once its arguments have been looked at."""
         arguments.require_whole("step", step, 0)
-        arguments.require(self.spec.loss, params, batch, self.settings.microbatch)
+        self._require_loss(params, batch)
         arguments.require_number("eta", eta, lambda x: 0 < x < math.inf, "above 0")
         arguments.require_number("rho", rho, lambda x: 0 <= x < math.inf, "of at least 0")
-        if not self.records:
-            out = jax.eval_shape(self.spec.loss, params, *batch)
+        return replace(
+            self.settings, eta=decimal_string(float(eta)), rho=decimal_string(float(rho))
+        )
+
+    def _require_loss(self, params: Any, batch: Any) -> None:
+        """Refuse what the loss cannot be measured at, and the first time what is no loss."""
+        loss, microbatch, first = self.spec.loss, self.settings.microbatch, not self._tried
+        if isinstance(loss, HostLoss):
+            loss.require(params, batch, microbatch)
+            if first:
+                loss.operator(params, tuple(batch), symmetric=False).require_symmetric()
+        else:
+            arguments.require(loss, params, batch, microbatch)
+            out = jax.eval_shape(loss, params, *batch) if first else jax.ShapeDtypeStruct((), float)
             if not isinstance(out, jax.ShapeDtypeStruct) or out.shape != ():
                 raise TypeError(
                     "the loss returns something else than one scalar; give a function that returns "
                     "the loss alone, without auxiliary output, and the mean over the batch"
                 )
-        return replace(
-            self.settings, eta=decimal_string(float(eta)), rho=decimal_string(float(rho))
-        )
+        self._tried = True
 
     def _write(self, step: int, settings: RunSettings) -> None:
         """Write the run file, if one is wanted: it has eta and rho of the first call."""
-        if self.file is None:
+        if self.recording is None:
             return
         if not self.records or self.settings.eta == "0":
             self.settings = replace(self.settings, eta=settings.eta, rho=settings.rho)
-        whole = replace(self.settings, budget=BudgetSettings(max(step, 1), None))
-        status = "diverged" if self.diverged else "completed"
-        outcome = files.Outcome(status, step, self.diverged, "test_loss", math.nan)
-        dataset = files.run_dataset(
-            whole,
-            self.records,
-            outcome,
-            self._provenance,
-            history="measured by samedge.Monitor in a training loop of one's own",
-        )
-        files.write(dataset, self.file)
+        self.recording.write(self.settings, self.records, step, self.diverged)
 
-    @cached_property
-    def _provenance(self) -> dict[str, object]:
-        """What made the run: asked for once, as it looks at the checkout."""
-        return provenance(_OwnData()) | {"matmul_precision": self.settings.precision}
-
-    def _go_on(self, path: Path) -> None:
+    def _go_on(self) -> None:
         """Take up the measurements of a run file that this monitor has written before."""
-        dataset = files.read_run(path)
-        found = RunSettings.from_json(str(dataset.attrs["settings"]))
-        own = replace(self.settings, eta=found.eta, rho=found.rho, budget=found.budget)
-        if found != own:
-            raise UserError(
-                f"{path}: holds a run of other settings than this monitor's (name, rule, k, "
-                "tolerance, certify or seed); give another file, or delete it"
-            )
-        self.settings = replace(self.settings, eta=found.eta, rho=found.rho)
-        columns = {name: dataset[name].values[0, 0, 0] for name in schema.CHECK_KEYS}
-        self.records = [
-            {name: values[check] for name, values in columns.items()}
-            for check in range(dataset.sizes["check"])
-        ]
+        if self.recording is None or not self.recording.path.exists():
+            return
+        self.settings, self.records = self.recording.read(self.settings)
         if self.records:
             last = self.records[-1]
             self._before = float(last["training_time"]), float(last["wall_time"])
+
+
+def _recording(file: str | Path) -> "Recording":
+    """Return what writes the run file, and needs more packages than measuring does.
+
+    Raises
+    ------
+    UserError
+        If they are not installed.
+    """
+    try:
+        from samedge.watching.recording import Recording
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{file}: a run file needs {error.name}, which is not installed: pip install "
+            "'samedge[cubes]', or leave file out"
+        ) from error
+    return Recording(Path(file))
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, float]:

@@ -51,6 +51,10 @@ class RitzPairs(NamedTuple):
     ritz_values: np.ndarray
     ritz_vectors: jax.Array
 
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.ritz_vectors.shape))
+        return f"RitzPairs({len(self.ritz_values)} pairs, kept in {shape})"
+
 
 class Solver:
     """One measurement of the top of a spectrum."""

@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from samedge.curvature import arguments
-from samedge.curvature.krylov.hessian import Hessian, OnHost, Scalable, flat_shape, product
+from samedge.curvature.krylov.hessian import OnHost, flat_shape, product
 from samedge.curvature.scaling import Factors, scaled
 
 #: Share of a product by which one may miss what linearity and symmetry ask for: more than rounding
@@ -149,31 +149,6 @@ class Operator:
 
     def _product(self, vector: jax.Array) -> np.ndarray:
         return np.asarray(product(self._map, self.like, vector), np.float64)
-
-
-def measured(
-    loss: Any, params: Any, data: Any, microbatch: int | None, pure: bool, known: Any = None
-) -> tuple[Scalable, Any]:
-    """Return the Hessian of a loss, or the operator in its place, and what it acts on.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a loss and what comes with it that cannot be measured, an operator that is none, and
-        one that comes with what belongs to a loss.
-    """
-    operator = Operator.of(loss)
-    if operator is None:
-        if params is None:
-            raise TypeError("params are missing; give those of the loss, or an operator alone")
-        arguments.require(loss, params, data, microbatch)
-        return Hessian(loss, params, tuple(data), microbatch, pure, known), params
-    if params is not None or tuple(data) or microbatch is not None or known is not None:
-        raise TypeError(
-            "an operator brings what it acts on; leave out params, data, microbatch and known"
-        )
-    operator.require_symmetric()
-    return operator, operator.like
 
 
 def _scaled(linear: Any, factors: Factors, vector: Any) -> Any:
