@@ -138,6 +138,10 @@ tfds: $(DATA_STAMP)  ## fetch the paper's data into TFDS_DATA_DIR, for "source: 
 benchmark: $(BENCHMARK_STAMP)  ## time everything beside its peers; needs TFDS_DATA_DIR and hours, see docs
 	PYTHONPATH=workflow/scripts .venv-benchmark/bin/python -m benchmarks $(ARGS)
 
+# The package itself, from this checkout: "import samedge" and the command work in the environment.
+$(STAMP) $(BENCHMARK_STAMP): OWN = $(@D)/bin/python -m pip install --quiet --no-deps \
+	--no-build-isolation --editable .
+
 $(DATA_STAMP): LOCKS := $(DATA_LOCKS)
 $(GOOGLEBATCH_STAMP): LOCKS := $(GOOGLEBATCH_LOCKS)
 $(BENCHMARK_STAMP): LOCKS := $(BENCHMARK_LOCKS)
@@ -153,6 +157,7 @@ $(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP):
 	$(PYTHON) -m venv --clear $(@D)
 	for lock in $(LOCKS); do $(@D)/bin/python $(PIP_INSTALL) -r $$lock || exit 1; done
 	$(MORE)
+	$(OWN)
 	$(@D)/bin/python -m pip check
 	touch $@
 
