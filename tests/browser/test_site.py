@@ -202,6 +202,16 @@ def test_docstrings_are_read_as_they_are_meant(site):
     assert "how many images or characters are wanted" in components
 
 
+def test_a_name_of_the_package_leads_to_its_description(site):
+    """Not where it is part of a link already."""
+    page = text_of(site, "numbers.html")
+    monitor = '<a [^>]*href="reference/measuring.html#samedge.Monitor"[^>]*><code>samedge.Monitor'
+    assert re.search(monitor, page)
+    assert re.search(
+        r'<a href="extending.html#[^"]*"><code>samedge.top_eigenpairs</code></a>', page
+    )
+
+
 def test_notebooks_are_pages_with_their_outputs(site):
     page = text_of(site, f"tutorials/{NOTEBOOK}.html")
     assert "Tutorials" in text_of(site, "index.html")

@@ -66,11 +66,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links lead to pages of the site, and draw diagrams."""
+    """Let links lead to pages of the site, and names to the reference; draw diagrams."""
     address = page.file.src_uri
     if address.startswith(repository.SOURCES):
         return markdown
-    return diagrams.draw(repository.rewrite_links(markdown, address))
+    markdown = repository.rewrite_links(markdown, address)
+    if not address.startswith("reference/"):
+        markdown = reference.link_names(markdown)
+    return diagrams.draw(markdown)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

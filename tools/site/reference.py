@@ -5,8 +5,10 @@ without importing them.
 """
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from docstrings import inline
 from repository import ROOT
@@ -127,11 +129,11 @@ def _index() -> str:
     """Return a table of all that is offered, with the first sentence on each."""
     lines = [INTRODUCTION]
     for name, group in GROUPS.items():
-        lines += [f"**[{group.title}]({name}.md)**", "", "| name | |", "|---|---|"]
+        lines += [f"## [{group.title}]({name}.md)", "", "| name | |", "|---|---|"]
         for one in group.names:
             lines.append(f"| [`samedge.{one}`]({name}.md#samedge.{one}) | {_first_line(one)} |")
         lines.append("")
-    lines += ["**Modules**, in which the same names are", "", "| name | |", "|---|---|"]
+    lines += ["## Modules, in which the same names are", "", "| name | |", "|---|---|"]
     for module in sorted(set(homes().values())):
         tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
         text = (ast.get_docstring(tree) or "").partition(", see ")[0].rstrip(".")
@@ -151,16 +153,39 @@ def homes() -> dict[str, str]:
 
 def _first_line(name: str) -> str:
     """Return the first line of what a name's docstring says."""
-    face = ast.parse((PACKAGE / f"{homes()[name]}.py").read_text(encoding="utf-8"))
-    for node in face.body:
+    if name == "RULES":  # a value, which has none
+        return "The update rules: a function by the name of each, which takes its settings"
+    found = _definition(name, PACKAGE / f"{homes()[name]}.py")
+    return inline((ast.get_docstring(found) or "").partition("\n")[0].rstrip("."))
+
+
+def _definition(name: str, path: Path) -> ast.FunctionDef | ast.ClassDef:
+    """Return the function or class of a name, from the module that it is imported from."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return node
         if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
-            path = PACKAGE.parent / f"{node.module.replace('.', '/')}.py"
-            for found in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(found, ast.FunctionDef | ast.ClassDef) and found.name == name:
-                    return inline(ast.get_docstring(found).partition("\n")[0].rstrip("."))
-    return "The update rules: a function by the name of each, which takes its settings"
+            return _definition(name, PACKAGE.parent / f"{node.module.replace('.', '/')}.py")
+    raise LookupError(f"{path} has no {name}")
 
 
-def _files(folder: str) -> list:
+def link_names(markdown: str) -> str:
+    """Return a page in which each name of the package, as code, leads to its description."""
+    names = "|".join(homes())
+    code = re.compile(
+        rf"(?P<fenced>^(```+).*?^\2[ \t]*$)|(?<![`\[])`samedge\.(?P<name>{names})\b[^`\n]*`(?!`)",
+        re.MULTILINE | re.DOTALL,
+    )
+    return code.sub(
+        lambda match: (
+            match[0]
+            if match["fenced"]
+            else f'<autoref identifier="samedge.{match["name"]}" optional>{match[0]}</autoref>'
+        ),
+        markdown,
+    )
+
+
+def _files(folder: str) -> list[Path]:
     """Return the modules of a folder of the package."""
     return sorted(path for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__")
