@@ -159,7 +159,7 @@ def test_every_formula_is_mathml(repository, site, pages):
         page = path.read_text(encoding="utf-8")
         assert 'class="arithmatex"' not in page and "<merror" not in page, path
         for formula in re.findall(r"<math .*?</math>", page, re.DOTALL):
-            assert "\\" not in re.sub(r'aria-label="[^"]*"', "", formula), formula
+            assert "\\" not in re.sub(r'alttext="[^"]*"', "", formula), formula
 
 
 def test_all_that_the_package_offers_is_on_the_reference(site, pages):

@@ -43,7 +43,7 @@ def _converted(match: re.Match[str]) -> str:
     # The bars of a norm have a letter's height, but for those after \left and \right.
     mathml = mathml.replace("<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>')
     spoken = html.escape(" ".join(tex.split()), quote=True)
-    mathml = mathml.replace("<math ", f'<math aria-label="{spoken}" ', 1)
+    mathml = mathml.replace("<math ", f'<math alttext="{spoken}" ', 1)
     if display == "block":
         return f'<div class="formula">{mathml}</div>'
     return f'<span class="long-formula">{mathml}</span>' if len(tex) > LONG else mathml
