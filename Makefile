@@ -116,7 +116,7 @@ lint: $(STAMP)  ## check style, imports between rooms, types, and workflow
 
 # Material for MkDocs says at each build that it has a successor, unless it is told that one knows.
 docs: $(STAMP)  ## build the documentation as a site that works offline: site/index.html
-	$(ACTIVATE) && NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	$(ACTIVATE) && NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 environment: $(STAMP)  ## build the environment; GPU=1, here and above: the one with CUDA
 	@echo "Ready. Enter it with: source $(VENV)/bin/activate"

@@ -1,5 +1,6 @@
 """The documentation as a site: built once, warnings as errors, read, and looked at in a browser."""
 
+import importlib
 import json
 import os
 import re
@@ -87,13 +88,15 @@ def site(repository, tmp_path_factory):
     (tutorials / f"{NOTEBOOK}.ipynb").write_text(json.dumps(notebook))
     folder = tmp_path_factory.mktemp("site")
     run = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        # Told to be quiet, MkDocs counts no warnings.
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
         cwd=root,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
     )
-    assert (run.returncode, run.stdout + run.stderr) == (0, "")
+    assert run.returncode == 0, run.stderr
+    assert "WARNING" not in run.stderr
     return folder
 
 
@@ -160,6 +163,15 @@ def test_every_formula_is_mathml(repository, site, pages):
         assert 'class="arithmatex"' not in page and "<merror" not in page, path
         for formula in re.findall(r"<math .*?</math>", page, re.DOTALL):
             assert "\\" not in re.sub(r'alttext="[^"]*"', "", formula), formula
+
+
+@pytest.mark.parametrize("tex", [r"\unheard{x}", r"\begin{aligned}a&=b\end{aligned}", r"\left(x"])
+def test_a_formula_that_is_not_converted_is_an_error(repository, monkeypatch, tex):
+    monkeypatch.syspath_prepend(repository / "tools" / "site")
+    formulas = importlib.import_module("formulas")
+    assert "<mi>x</mi>" in formulas.to_mathml(r'<span class="arithmatex">\(x\)</span>')
+    with pytest.raises(formulas.FormulaError, match="formula"):
+        formulas.to_mathml(rf'<span class="arithmatex">\({tex}\)</span>')
 
 
 def test_all_that_the_package_offers_is_on_the_reference(site, pages):

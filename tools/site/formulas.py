@@ -37,7 +37,8 @@ def _converted(match: re.Match[str]) -> str:
         mathml = convert(tex, display=display)
     except Exception as error:  # whatever the converter raises is about this formula
         raise FormulaError(f"formula {tex!r}: {error!r}") from error
-    left = re.search(r"<m\w+[^>]*>[^<]*\\[A-Za-z]", mathml)
+    # A command that it does not know becomes a name, and columns that it does not an ampersand.
+    left = re.search(r"<m\w+[^>]*>(?:[^<]*\\[A-Za-z]|&<)", mathml)
     if left or "<merror" in mathml:
         raise FormulaError(f"formula {tex!r}: not converted as a whole")
     # The bars of a norm have a letter's height, but for those after \left and \right.
