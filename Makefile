@@ -71,8 +71,8 @@ TRY = import jax, jax.numpy as jnp, samedge; \
 	print("samedge", samedge.__file__, "eigenvalues", top.values, "edge", samedge.sam_edge(1.0, 0.1, 0.1))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-newest wheel test-slurm test-torch test-environments test-remote run lint environment googlebatch tfds \
-	benchmark lock clean
+.PHONY: help figures test test-newest wheel test-slurm test-torch test-environments test-remote run lint docs environment \
+	googlebatch tfds benchmark lock clean
 
 TORCH_TESTS = tests/unit/test_torch_loop.py tests/unit/test_benchmark_peers.py \
 	"tests/workflow/test_tutorials.py::test_it_runs[pytorch_model]"
@@ -115,6 +115,10 @@ lint: $(STAMP)  ## check style, imports between rooms, types, and workflow
 	$(ACTIVATE) && mypy
 	$(ACTIVATE) && snakefmt --check Snakefile workflow
 	$(ACTIVATE) && snakemake --lint
+
+# Material for MkDocs says at each build that it has a successor, unless it is told that one knows.
+docs: $(STAMP)  ## build the documentation as a site that works offline: site/index.html
+	$(ACTIVATE) && NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 environment: $(STAMP)  ## build the environment; GPU=1, here and above: the one with CUDA
 	@echo "Ready. Enter it with: source $(VENV)/bin/activate"

@@ -144,8 +144,8 @@ def holds(node: Mapping[str, Any]) -> str:
 
 
 def meaning(node: Mapping[str, Any]) -> str:
-    """Return the description of a key on one line."""
-    return " ".join(node["description"].split())
+    """Return the description of a key on one line, in which nothing passes for HTML."""
+    return " ".join(node["description"].split()).replace("<", "&lt;")
 
 
 def sentence(node: Mapping[str, Any]) -> str:
