@@ -35,6 +35,7 @@ MEASURING = Group(
         "Eigenpairs",
         "RitzPairs",
         "Monitor",
+        "HostLoss",
         "spectral_density",
         "SpectralDensity",
         "hessian_vector_product",
