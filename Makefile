@@ -71,7 +71,7 @@ TRY = import jax, jax.numpy as jnp, samedge; \
 	print("samedge", samedge.__file__, "eigenvalues", top.values, "edge", samedge.sam_edge(1.0, 0.1, 0.1))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-newest wheel test-slurm test-environments test-remote run lint environment googlebatch tfds \
+.PHONY: help figures test test-newest wheel test-slurm test-environments test-remote run watch lint environment googlebatch tfds \
 	benchmark lock clean
 
 REMOTE_TESTS = tests/unit/test_environments.py tests/workflow/test_object_storage.py \
@@ -105,6 +105,9 @@ test-slurm: $(STAMP)  ## run the workflow's tests on a Slurm of this machine's o
 
 run: $(STAMP)  ## snakemake with your arguments: make run ARGS="figure_04 --cores all"
 	$(ACTIVATE) && snakemake $(ARGS)
+
+watch: $(STAMP)  ## show runs while they are trained; ARGS="results/laptop --page": others, on a page too
+	$(ACTIVATE) && python workflow/scripts/samedge watch $(or $(ARGS),results/default)
 
 lint: $(STAMP)  ## check style, imports between rooms, types, and workflow
 	$(ACTIVATE) && ruff check .
