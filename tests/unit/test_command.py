@@ -1,12 +1,17 @@
 """The command ``samedge`` and its subcommands."""
 
 import os
+import pty
 import re
+import select
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -384,6 +389,58 @@ def test_the_edge_is_a_level_of_the_curve_and_green():
 def test_a_terminal_that_knows_ascii_only_gets_no_more(many):
     lines_shown = screen.screen("r", Watch(many).look(), 80, 24, screen.Signs.of("ascii"))
     assert all(text.plain.isascii() for text in lines_shown)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watch_goes_on_in_a_terminal_until_somebody_leaves(tmp_path, repository, number):
+    file = measured(tmp_path, grid_settings()[0], (0, 10))
+    ours, theirs = pty.openpty()
+    words = ("watch", tmp_path, "--every", "0.1", "--page")
+    watching = subprocess.Popen(
+        [sys.executable, repository / "workflow/scripts/samedge", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+    )
+    os.close(theirs)
+    said = ""
+
+    def read_until(true):
+        nonlocal said
+        until = time.monotonic() + 120
+        while not true():
+            assert time.monotonic() < until, said
+            with suppress(OSError):  # nobody writes to it any more
+                if select.select([ours], [], [], 0.1)[0]:
+                    said += os.read(ours, 2**16).decode("utf-8", "replace")
+
+    def written():
+        return page.read_text(encoding="utf-8") if page.exists() else ""
+
+    page = tmp_path / "watch.html"
+    try:
+        read_until(lambda: " 10/400" in said)
+        file.check(check(grid_settings()[0], 20, np.random.default_rng(0), 400), 90.0)
+        read_until(lambda: " 20/400" in said and "step 20 of 400" in written())
+        assert '"renew":0.5' in written()
+        watching.send_signal(number)
+        read_until(lambda: "\x1b[?1049l" in said)  # back from the screen of its own
+        read_until(lambda: watching.poll() is not None)
+    finally:
+        watching.kill()
+        watching.wait()
+        os.close(ours)
+    assert watching.returncode == 0
+    assert "Traceback" not in said
+    assert '"renew":null' in written()
+
+
+def test_a_page_of_an_experiment_that_has_just_begun_has_all_its_runs(tmp_path):
+    plan.write_plan(tmp_path, {"mnist": grid_settings()})
+    page = Page(tmp_path / "watch.html", every=1)
+    page.write(Watch(tmp_path).look())
+    assert page.path.read_text(encoding="utf-8").count("This run has not started.") == 6
 
 
 def test_watch_says_how_runs_stand_and_reads_only(called, many):

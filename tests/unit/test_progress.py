@@ -202,6 +202,18 @@ def test_a_job_that_has_written_its_files_leaves_no_progress_file(tmp_path):
     assert not [*tmp_path.rglob("*.jsonl")]
 
 
+def test_a_job_that_fails_has_failed_for_the_runs_whose_files_it_has_not_written(tmp_path):
+    other = replace(RUN, seed=1)
+    with pytest.raises(UserError), job(tmp_path, RUN, other) as both:
+        for file in both:
+            file.end("completed", 6, "")
+        written = output_of(tmp_path)
+        files.write(run(RUN, checks=5), written)
+        os.utime(written, (time.time() + 1,) * 2)  # whatever the resolution of the file system
+        raise UserError("no memory")
+    assert [one.state for one in Watch(tmp_path).look()] == ["finished", "failed"]
+
+
 def test_beside_a_run_file_nothing_is_left_of_a_job_that_measured_nothing(tmp_path):
     planned = [Planned(RUN, tmp_path / "mine.nc")]
     with pytest.raises(UserError), progress_files(planned, pytest.fail):

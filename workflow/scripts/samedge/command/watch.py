@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     watch = Watch(arguments.folder)
     console = Console(highlight=False)
     signs = Signs.of(console.encoding)
-    once = arguments.once or not console.is_terminal
+    once = arguments.once or not console.is_terminal or console.is_dumb_terminal
     page = None
     if arguments.page is not None:
         path = arguments.page if arguments.page.name else arguments.folder / PAGE

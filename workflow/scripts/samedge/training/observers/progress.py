@@ -50,6 +50,7 @@ class ProgressFile:
     """
 
     def __init__(self, output: Path, settings: RunSettings, report: Report) -> None:
+        self.output = output
         self.path = lines.path_of(output)
         self.settings = settings
         self.report = report
@@ -93,9 +94,11 @@ class ProgressFile:
     def fail(self, status: str, reason: str) -> None:
         """Say that the job has ended before the run, or before the run's file was written.
 
-        Beside a run file nothing is left of a job that has not measured anything.
+        Where it was written, the file is removed; and beside a run file nothing is left of a job
+        that has not measured anything.
         """
-        if self.path.name.endswith(lines.BESIDE) and not self.checks:
+        nothing = self.path.name.endswith(lines.BESIDE) and not self.checks
+        if nothing or self._is_written():
             self.remove()
         else:
             self.end(status, self.step, reason)
@@ -104,6 +107,13 @@ class ProgressFile:
         """Remove the file: the run file says it all."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+    def _is_written(self) -> bool:
+        """Tell whether the run file was written after the last line."""
+        try:
+            return self.output.stat().st_mtime_ns > self.path.stat().st_mtime_ns
+        except OSError:
+            return False
 
     def _before(self) -> list[str]:
         """Return the lines of an earlier process at the same run, none if these are of no use."""
