@@ -49,6 +49,7 @@ WIDE = 100
 LINES = 4
 #: The places of the columns that are drawn, and of those that a narrow terminal does without.
 STATE, CURVE, LEAST = 3, 8, (6, 5, 4, 2)
+#: Finished runs that are listed where no height is given.
 FEW = 20
 NOTHING = Curve(np.array([]))
 MARGIN = "  "
@@ -91,15 +92,15 @@ def screen(
     there are more than :data:`FEW`. What has no line is counted in one.
     """
     counts = signs.separator.join(f"{number} {state}" for state, number in count(runs).items())
-    head = [
-        Text(title, style="bold"),
-        Text(f"{len(runs)} runs: {counts}" if runs else "no runs yet"),
-    ]
+    many = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+    summary = f"{many}: {counts}" if runs else "no runs yet"
+    head = [Text(title, style="bold"), *map(Text, textwrap.wrap(summary, max(NARROWEST, width)))]
     tail = [Text(line, style="bright_black") for line in (legend(signs), *footer)]
     room = None if height is None else height - len(head) - len(tail) - 4
     shown = _chosen(runs, room, width, signs)
     lines = table(shown, width, signs) if shown else []
-    rest = count(run for run in runs if run not in shown)
+    listed = {id(run) for run in shown}
+    rest = count(run for run in runs if id(run) not in listed)
     if rest and shown:
         also = signs.separator.join(f"{number} {state}" for state, number in rest.items())
         lines.append(Text(f"and {also}", style="bright_black"))
