@@ -161,8 +161,6 @@ def parse(path: Path, lines: list[str]) -> Progress | None:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"{where}: damaged ({what}); deleting the file harms no run") from error
-    if found is not None:
-        found.checks.sort(key=lambda values: values["step"])
     return found
 
 
@@ -196,7 +194,8 @@ def _take(found: Progress, line: Mapping[str, Any]) -> None:
             found.going = True
             values = {name: _numbers(line["values"][name]) for name in CHECK_KEYS}
             # A process that goes on from before the last check makes it again.
-            found.checks = [one for one in found.checks if one["step"] < values["step"]]
+            while found.checks and found.checks[-1]["step"] >= values["step"]:
+                found.checks.pop()
             found.checks.append(values)
             found.step, found.training_time = int(values["step"]), values["training_time"]
             found.left = line["left"]
@@ -215,8 +214,9 @@ def _take(found: Progress, line: Mapping[str, Any]) -> None:
 
 def _numbers(value: Any) -> Any:
     """Return a number, or an array of them, in which null was not finite."""
-    array = np.array(value, np.float64)  # None becomes NaN
-    return array if array.ndim else float(array)
+    if isinstance(value, list):
+        return np.array(value, np.float64)  # None becomes NaN
+    return math.nan if value is None else float(value)
 
 
 def _line(kind: str, **content: Any) -> str:
