@@ -72,7 +72,7 @@ def wait_for(checkout, process, true):
 
 def test_runs_are_watched_while_they_diverge_fail_and_are_killed(checkout: Checkout):
     files = [f"results/tiny/runs/{name}.nc" for name in TARGETS]
-    command = ("--cores", "4", "--resources", "gpu=2", "--keep-going")
+    command = ("--cores", "12", "--resources", "gpu=3", "--keep-going")
     configuration = ("--configfile", TINY, checkout.overlay(CHANGES))
     process = checkout.start("-m", "snakemake", *files, *command, *configuration)
     try:
@@ -107,11 +107,7 @@ def test_runs_are_watched_while_they_diverge_fail_and_are_killed(checkout: Check
         process.kill()
         process.wait()
 
-    def planned():
-        return checkout.plan(*files, configfiles=(TINY, "changes.yaml"))
-
-    before = planned()
-    assert before.runs == {("mnist", "0.1", "0", "0"), ("wide", "0.1", "0.1", "0")}
     shutil.rmtree(checkout.result("progress"))
-    assert planned() == before
+    plan = checkout.plan(*files, configfiles=(TINY, "changes.yaml"))
+    assert plan.runs == {("mnist", "0.1", "0", "0"), ("wide", "0.1", "0.1", "0")}
     assert list(states(checkout)) == [TARGETS[0]]
