@@ -100,7 +100,7 @@ def test_runs_are_watched_while_they_diverge_fail_and_are_killed(checkout: Check
         said = checkout.python(SAMEDGE, "watch", "results/tiny", "--page", COLUMNS="100").stdout
         assert "9 runs: 1 failed · 1 killed · 1 diverged · 6 not started" in said
         page = checkout.result("watch.html").read_text(encoding="utf-8")
-        assert "This run is killed at step" in page
+        assert "This run was killed at step" in page
         output, _ = process.communicate(timeout=LONGEST)
         assert process.returncode == 1, output
     finally:

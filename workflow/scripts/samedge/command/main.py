@@ -1,5 +1,6 @@
 """The command ``samedge``: it looks up the subcommand that is asked for, and imports no other."""
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
@@ -57,8 +58,6 @@ def _explain(words: Sequence[str]) -> None:
     parser = Parser(f"{DESCRIPTION}\n\ncommands:\n{listed}", "samedge", "samedge watch --help")
     parser.usage = "samedge [-h] [--version] COMMAND ..."
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument(
-        "command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="one of these"
-    )
+    parser.add_argument("command", nargs="?", choices=COMMANDS, help=argparse.SUPPRESS)
     parser.parse_args(words[:1])
     parser.print_help()

@@ -19,7 +19,17 @@ from samedge.config.settings import RunSettings
 from samedge.records import schema
 from samedge.records.cubes import cube_of
 from samedge.records.merging import Gathering, RunFile
-from samedge.watching.run import DIVERGED, FINISHED, TRAINING, WAITING, WatchedRun, in_words
+from samedge.watching.run import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    KILLED,
+    STOPPED,
+    TRAINING,
+    WAITING,
+    WatchedRun,
+    in_words,
+)
 
 #: What stands for data and device of runs that have not said on which they are trained.
 UNKNOWN: Mapping[str, Any] = dict.fromkeys(schema.ENVIRONMENT_ATTRIBUTES, "") | {
@@ -27,6 +37,9 @@ UNKNOWN: Mapping[str, Any] = dict.fromkeys(schema.ENVIRONMENT_ATTRIBUTES, "") | 
     "plugins": "{}",
     "data_stand_in": 0,
 }
+
+#: How sentences say that a run stands as it does, where it is not "is".
+VERBS = {FAILED: "has", KILLED: "was", STOPPED: "was"}
 
 
 @dataclass
@@ -139,5 +152,5 @@ def _sentence(run: WatchedRun) -> str:
     if run.state == TRAINING and run.left is not None:
         return f"This run is training: {where}, about {in_words(run.left)} left."
     note = f": {run.note}" if run.note else ""
-    verb = "is" if run.state != "failed" else "has"
+    verb = VERBS.get(run.state, "is")
     return f"This run {verb} {run.state} at {where}{note}."
