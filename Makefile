@@ -71,8 +71,8 @@ TRY = import jax, jax.numpy as jnp, samedge; \
 	print("samedge", samedge.__file__, "eigenvalues", top.values, "edge", samedge.sam_edge(1.0, 0.1, 0.1))
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-newest wheel test-slurm test-torch test-environments test-remote run lint docs environment \
-	googlebatch tfds benchmark lock clean
+.PHONY: help figures test test-newest wheel test-slurm test-torch test-environments test-remote run watch lint docs \
+	environment googlebatch tfds benchmark lock clean
 
 TORCH_TESTS = tests/unit/test_torch_loop.py tests/unit/test_benchmark_peers.py \
 	"tests/workflow/test_tutorials.py::test_it_runs[pytorch_model]"
@@ -107,6 +107,9 @@ test-slurm: $(STAMP)  ## run the workflow's tests on a Slurm of this machine's o
 
 run: $(STAMP)  ## snakemake with your arguments: make run ARGS="figure_04 --cores all"
 	$(ACTIVATE) && snakemake $(ARGS)
+
+watch: $(STAMP)  ## show runs while they are trained; ARGS="results/laptop --page": others, on a page too
+	$(ACTIVATE) && python workflow/scripts/samedge watch $(or $(ARGS),results/default)
 
 lint: $(STAMP)  ## check style, imports between rooms, types, and workflow
 	$(ACTIVATE) && ruff check .

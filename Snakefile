@@ -36,6 +36,10 @@ include: "workflow/rules/audit.smk"
 include: "workflow/rules/share.smk"
 
 
+onstart:
+    tell_what_is_planned()
+
+
 rule all:
     default_target: True
     input:

@@ -22,6 +22,7 @@ LONGEST = (
     "tests/workflow/test_night.py",
     "tests/workflow/test_elsewhere.py",
     "tests/workflow/test_by_hand.py",
+    "tests/workflow/test_watch.py",
     "tests/browser/test_explorer_page.py",
     "tests/workflow/test_train_together.py",
     "tests/workflow/test_plan.py",

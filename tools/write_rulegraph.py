@@ -24,7 +24,8 @@ With `source: tfds` there is no `download_sample`: data are read from `TFDS_DATA
 
 RESULTS = """\
 Everything an experiment makes lies under `results/<experiment>/`: `data/`, `runs/`, `cubes/`,
-`figures/`, `supplement/`, and a log and a benchmark for each job. Targets besides `all` are
+`figures/`, `supplement/`, and a log and a benchmark for each job; `progress/` has what runs tell
+while they are trained ([interruptions.md](interruptions.md)). Targets besides `all` are
 `figure_01` to `figure_16`, `density_<task>`, `blocks_<task>`, `stochastic_<task>`,
 `way_<task>`, `family_<name>`, `supplement`, and every file by its path.
 
@@ -48,7 +49,7 @@ again what it can change, and what is made from that; each row is a test that re
 
 | edit of | runs again |
 | --- | --- |
-| an error's wording, what checks a configuration, `config/schema.yaml` | nothing |
+| an error's wording, what checks a configuration or tells of progress, `schema.yaml` | nothing |
 | `figures/style.mplstyle`, `figures/paper` | all that is drawn but the explorer |
 | `figures/supplement`, `figures/spectra/density` | the figures that it draws |
 | `figures/panels`, `analysis/quantities`, `records/describe` | all figures and the explorer |

@@ -24,9 +24,10 @@ from samedge.config.paper_figures import (
     unnumbered,
 )
 from samedge.config.grid import AXES, grid_json, grid_runs
-from samedge.base.log import spell_out
+from samedge.base.log import say, spell_out
 from samedge.base.plugins import require_importable
 from samedge.base.process import put_python_first
+from samedge.records.progress.plan import write_plan
 from samedge.tasks.memory import audit_mb, together_mb
 from samedge.base.components import PLUGIN_FOLDER, plugins_of
 from samedge.base.imports import sources_of
@@ -377,3 +378,16 @@ def kept_parameters(wildcards):
     """Return the parameters of the run that a path names."""
     require_audit()
     return parameters_path(run_of(wildcards.task, wildcards.run))
+
+
+def tell_what_is_planned():
+    """Write which runs there are to be, for whoever watches; where results are kept elsewhere, not."""
+    if (
+        not workflow.is_main_process
+        or workflow.storage_settings.default_storage_provider
+    ):
+        return
+    try:
+        write_plan(Path(PREFIX + RESULTS), {task: runs_of(task) for task in TASKS})
+    except OSError as error:  # no run depends on it
+        say(f"which runs are planned cannot be told: {error}")

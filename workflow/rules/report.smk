@@ -11,6 +11,7 @@ EXPLORER = [
     "explorer.js",
     "explorer_map.js",
     "explorer_axes.js",
+    "explorer_live.js",
     "explorer_panels.js",
 ]
 

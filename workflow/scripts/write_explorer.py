@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # where Python may be told not to look
 
 from samedge.base.errors import Parser, run_script
-from samedge.base.files import whole_file
+from samedge.base.files import write_whole
 from samedge.explorer import page
 from samedge.records import files
 
@@ -24,8 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the page to write, .html")
     arguments = parser.parse_args(argv)
     text = page.page(files.read_cubes(arguments.cubes).values(), arguments.figures)
-    with whole_file(arguments.output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_whole(arguments.output, text)
 
 
 if __name__ == "__main__":

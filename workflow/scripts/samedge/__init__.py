@@ -11,6 +11,7 @@ asked for, so that importing the package is quick and imports no JAX::
 The package knows nothing of Snakemake. Each folder is a room, which imports from the rooms below it
 only::
 
+    command
     explorer | sharing | watching
     figures  | audit
     analysis | training

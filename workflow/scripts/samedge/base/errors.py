@@ -42,10 +42,20 @@ class Interrupted(BaseException):
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line whose errors name the nearest option or choice."""
+    """A command line whose errors name the nearest option or choice.
 
-    def __init__(self, description: str) -> None:
-        super().__init__(description=description, allow_abbrev=False)
+    ``prog`` is what calls it, if not the script; its help ends with the lines of ``examples``.
+    """
+
+    def __init__(self, description: str, prog: str | None = None, examples: str = "") -> None:
+        lines = "".join(f"\n  {line}" for line in examples.splitlines())
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=f"examples:{lines}" if examples else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         self.add_argument(VERBOSE, action="store_true", help="show the traceback of any error")
 
     def parse_args(  # type: ignore[override]  # no namespace of the caller's own is taken

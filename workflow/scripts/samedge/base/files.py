@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from samedge.base.errors import UserError
+from samedge.base.process import host, lives
 
 SEAL = b"\nsamedge-sha256:"
 HEX_DIGITS = 64
@@ -34,7 +34,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -46,6 +46,12 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike, text: str) -> None:
+    """Write a text file so that it is at any time absent, as it was, or whole."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def require_file_path(path: Path, option: str) -> None:
@@ -160,22 +166,8 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 
 
 def _remove_leftovers(path: Path) -> None:
-    written = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(_host())}-(\d+)\.tmp")
+    written = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(host())}-(\d+)\.tmp")
     for candidate in path.parent.iterdir():
         found = written.fullmatch(candidate.name)
-        if found and not _lives(int(found[1])):
+        if found and not lives(int(found[1])):
             candidate.unlink(missing_ok=True)
-
-
-def _host() -> str:
-    return socket.gethostname().partition(".")[0]
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True

@@ -16,13 +16,15 @@ from pathlib import Path
 
 from samedge.base.components import PACKAGE, components, plugins_of
 
-#: What words messages, judges configurations, or chooses where a job runs: no result depends on it.
+#: What words messages, judges configurations, chooses where a job runs, or tells how far it is: no
+#: result depends on it.
 UNRELATED = frozenset(
     {
         "base/components",
         "base/errors",
         "base/imports",
         "base/log",
+        "base/process",
         "base/registry",
         "config/by_hand",
         "config/experiment",
@@ -31,6 +33,8 @@ UNRELATED = frozenset(
         "machine/compilation_cache",
         "machine/gpus",
         "machine/signals",
+        "records/progress/lines",
+        "training/observers/progress",
     }
 )
 

@@ -11,7 +11,7 @@ const task = () => DATA.tasks[chosen.task];
 const run = () => task().runs[chosen.eta][chosen.rho][chosen.seed];
 const algorithm = () => task().algorithms[Number(task().rho[chosen.rho]) === 0 ? 0 : 1];
 
-/** Choose the run of a task to begin with: SAM, completed, of the first seed, nearest its edge. */
+/** Choose the run of a task to begin with: completed, or else begun, SAM, nearest its edge. */
 function chooseBest() {
   const far = (value) => (value === null ? Infinity : Math.abs(Math.log(value)));
   let best = null;
@@ -20,7 +20,9 @@ function chooseBest() {
       seeds.forEach((one, seed) => {
         const sam = Number(task().rho[rho]) !== 0;
         const ended = one.status === "completed";
-        const order = [ended ? 0 : 1, sam ? 0 : 1, seed, far(one.statistics.edge_ratio)];
+        const begun = one.standing && one.measured > 0;
+        const rank = ended ? 0 : begun ? 1 : 2;
+        const order = [rank, sam ? 0 : 1, seed, far(one.statistics.edge_ratio)];
         const place = order.findIndex((value, number) => best && value !== best.order[number]);
         if (best && !(order[place] < best.order[place])) return;
         best = { order, eta, rho, seed };
@@ -138,7 +140,7 @@ function describeTask() {
 const spaced = (name) => name.replaceAll("_", " ");
 
 function describeRun(problems) {
-  const { ending, status, statistics, tests, end_step: step, measured } = run();
+  const { ending, status, standing, statistics, tests, end_step: step, measured } = run();
   const [eta, rho, seed] = ["eta", "rho", "seed"].map((key) => task()[key][chosen[key]]);
   const name = `${task().name}: ${algorithm()}, η = ${eta}, ρ = ${rho}, seed ${seed}`;
   byId("run-title").textContent = name;
@@ -147,11 +149,15 @@ function describeRun(problems) {
   const lacks = problems.length ? `The link asks for ${problems.join(", ")}: not here. ` : "";
   const ended = completed ? `Completed after ${printed(step)} steps, measured` : "Measured";
   const here = measured > checks ? `, ${checks} of them shown` : "";
-  byId("outcome").textContent = `${lacks}${ended} at ${measured} checks${here}.`;
+  const soFar = standing ? " so far" : "";
+  byId("outcome").textContent = `${lacks}${ended} at ${measured} checks${soFar}${here}.`;
   byId("ended").hidden = completed;
+  byId("ended").classList.toggle("bad", !standing || !IN_PROGRESS.includes(standing[0]));
   const before = checks ? "What was measured before is below." : "Nothing was measured before.";
-  byId("ended").textContent =
-    status === "missing"
+  const since = checks ? "What was measured so far is below." : "Nothing was measured yet.";
+  byId("ended").textContent = standing
+    ? `${standing[1]} ${since}`
+    : status === "missing"
       ? "This run is missing from the cube: it was not trained, or its file could not be used."
       : `This run ${ending}. ${before}`;
   const cards = [
@@ -247,6 +253,13 @@ function zoom(wanted) {
   draw();
 }
 
+/** Return the range that is zoomed to, null if all is seen. */
+function zoomed() {
+  if (!range || !run().checks.step.length) return null;
+  const whole = wholeRange(xOf(run(), task(), chosen.x));
+  return range[0] === whole[0] && range[1] === whole[1] ? null : range;
+}
+
 /** Scale the visible range about its middle, and move it by a share of itself. */
 function zoomBy(factor, shift) {
   const [middle, half] = [(range[0] + range[1]) / 2, (range[1] - range[0]) / 2];
@@ -260,11 +273,13 @@ function resetZoom() {
 
 function begin() {
   const runs = DATA.tasks.flatMap((one) => one.runs.flat(2));
-  const count = (status) => runs.filter((one) => one.status === status).length;
+  const ended = runs.filter((one) => !one.standing);
+  const count = (status) => ended.filter((one) => one.status === status).length;
   const counts = ["completed", "diverged", "missing"].map((status) => [count(status), status]);
   byId("overview").textContent =
     `${runs.length} run${runs.length === 1 ? "" : "s"}: ` +
-    counts.filter(([number]) => number).map((pair) => pair.join(" ")).join(", ");
+    [...standings(runs), ...counts].filter(([number]) => number).map((pair) => pair.join(" ")).join(", ") +
+    (DATA.live ? renewalText(DATA.live) : "");
   fillSelect("task", DATA.tasks.map((one) => one.name), 0);
   for (const [name, { label }] of Object.entries(DATA.statistics)) {
     byId("statistic").append(element("option", { value: name }, label));
@@ -308,6 +323,7 @@ function begin() {
     byId("run").focus();
   });
 
+  const left = placeLeft();
   chooseBest();
   render(readAddress());
   // So that the way back from the first choice leads here.
@@ -315,6 +331,11 @@ function begin() {
   addEventListener("hashchange", () => {
     if (location.hash !== address()) render(readAddress());
   });
+  if (left) returnTo(left, zoom);
+  if (DATA.live?.renew) {
+    history.scrollRestoration = "manual";
+    renewEvery(DATA.live.renew, zoomed);
+  }
 }
 
 begin();

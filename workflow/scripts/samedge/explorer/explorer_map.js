@@ -105,8 +105,10 @@ function rangeOf(task, statistic) {
 /** Return what a cell says: its value or how its runs ended, and a note on its seeds. */
 function cellText(task, statistic, eta, rho) {
   const runs = task.runs[eta][rho];
-  const count = (status) => runs.filter((run) => run.status === status).length;
+  const count = (status) => runs.filter((run) => !run.standing && run.status === status).length;
   const [diverged, missing] = [count("diverged"), count("missing")];
+  const open = standings(runs);
+  if (open.length && !count("completed")) return standingText(runs);
   const several = runs.length > 1;
   if (diverged + missing === runs.length) {
     const word = diverged ? "diverged" : "missing";
@@ -114,7 +116,7 @@ function cellText(task, statistic, eta, rho) {
     if (diverged && missing) return [word, `${diverged} of ${runs.length}, ${missing} missing`];
     return [word, `all ${runs.length} seeds`];
   }
-  const notes = [];
+  const notes = open.map((pair) => pair.join(" "));
   if (diverged) notes.push(`${diverged} of ${runs.length} diverged`);
   if (missing) notes.push(`${missing}${diverged ? "" : ` of ${runs.length}`} missing`);
   const value = task.map[statistic][eta][rho];

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,13 +35,13 @@ from samedge.explorer.styles import plain, styles
 from samedge.figures import panels
 from samedge.figures.time_axis import time_axis
 from samedge.records import describe, files, schema
-from samedge.records.cubes import ending
+from samedge.records.cubes import ending, run_name
 from samedge.records.schema import VARIABLES
 
 #: Settings that the page shows as the grid.
 GRID = ("task", "eta", "rho", "seed", "start_from")
 HERE = Path(__file__).parent
-SCRIPTS = ("explorer_map.js", "explorer_axes.js", "explorer_panels.js", "explorer.js")
+SCRIPTS = tuple(f"explorer{part}.js" for part in ("_live", "_map", "_axes", "_panels", ""))
 DIGITS = 5
 NEVER = "never"
 #: The statistics that the edge map offers, by the name that its list shows for them.
@@ -83,11 +84,30 @@ RANK_COLUMNS = ("eigenvalue", "eigenvalue_residual", "eigenvalue_converged")
 MOST_NUMBERS = 5_000_000
 
 
-def page(cubes: Iterable[xr.Dataset], figures: Sequence[str] = ()) -> str:
+@dataclass(frozen=True)
+class Live:
+    """What a page has of runs in progress.
+
+    Attributes
+    ----------
+    as_of
+        When it is written.
+    renew
+        Seconds after which a browser loads it anew, None for one that is not to be.
+    unfinished
+        By task and name of the run, how each stands that has not ended: a word, and a sentence.
+    """
+
+    as_of: str
+    renew: float | None = None
+    unfinished: Mapping[str, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
+
+
+def page(cubes: Iterable[xr.Dataset], figures: Sequence[str] = (), live: Live | None = None) -> str:
     """Return the page that shows every run of these cubes, one cube a task.
 
     ``figures`` are paths of PDF files, as seen from the page, which it offers for download. The
-    same cubes give the same text.
+    same cubes give the same text. With ``live`` runs in progress are shown as such.
 
     Raises
     ------
@@ -96,8 +116,12 @@ def page(cubes: Iterable[xr.Dataset], figures: Sequence[str] = ()) -> str:
     """
     cubes = list(cubes)
     room = MOST_NUMBERS // max(1, sum(cube["status"].size for cube in cubes))
-    tasks = [task_data(cube, room) for cube in cubes]
+    unfinished = {} if live is None else live.unfinished
+    tasks = [
+        task_data(cube, room, unfinished.get(files.settings_of(cube)["task"], {})) for cube in cubes
+    ]
     data = {
+        "live": None if live is None else {"as_of": live.as_of, "renew": live.renew},
         "tasks": tasks,
         "statistics": {
             name: {"label": label, "definition": STATISTICS[name].definition}
@@ -127,11 +151,17 @@ def embedded(data: object) -> str:
     return text
 
 
-def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
+def task_data(
+    cube: xr.Dataset,
+    room: int = MOST_NUMBERS,
+    unfinished: Mapping[str, tuple[str, str]] | None = None,
+) -> dict:
     """Return what the page has of a task: its grid, its settings, its edge map and every run.
 
     Of the checks of a run it has so many that there are at most ``room`` numbers, or two checks.
+    ``unfinished`` says how runs stand that have not ended, by their names.
     """
+    standing = unfinished or {}
     settings = files.settings_of(cube)
     if not cube["status"].size:
         raise UserError(
@@ -178,7 +208,10 @@ def task_data(cube: xr.Dataset, room: int = MOST_NUMBERS) -> dict:
             [
                 [
                     _run(arrays, statistics, (eta, rho, seed), shown, columns)
-                    | {"ending": ending(cube, eta, rho, seed)}
+                    | {
+                        "ending": ending(cube, eta, rho, seed),
+                        "standing": standing.get(run_name(cube, eta, rho, seed)),
+                    }
                     for seed in range(cube.sizes["seed"])
                 ]
                 for rho in range(cube.sizes["rho"])

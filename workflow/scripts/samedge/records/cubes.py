@@ -75,7 +75,7 @@ def collect(
             "Train them again (delete the files, then rerun the workflow); or, if at least one "
             "run is good, leave the others out with --allow-missing."
         )
-    return _cube(gathering, problems)
+    return cube_of(gathering, problems)
 
 
 def drop_diverged(cube: xr.Dataset) -> xr.Dataset:
@@ -131,6 +131,30 @@ def differences(
         yield f"{key} " + ", ".join(words.format(json.dumps(value)) for words, value in values)
 
 
+def cube_of(gathering: Gathering, problems: dict[str, str]) -> xr.Dataset:
+    """Return the cube of the runs that were put in; the rest of its grid is "missing".
+
+    ``problems`` says of these by name what is wrong with them.
+    """
+    grid = json.loads(gathering.settings)
+    environments = gathering.environments.values()
+    attributes = files.global_attributes(
+        f"Curvature along the training runs of {grid['task']}",
+        "trained and measured by samedge\nruns merged by samedge",
+        gathering.settings,
+        {
+            name: _shared({environment[name] for environment in environments})
+            for name in schema.ENVIRONMENT_ATTRIBUTES
+        },
+    )
+    if problems:
+        attributes["missing_runs"] = "; ".join(
+            f"{name} ({text})" for name, text in problems.items()
+        )
+    eta, rho, seed = (grid[axis] for axis in schema.PER_RUN)
+    return files.assemble(gathering.values(), eta, rho, seed, attributes, gathering.blocks)
+
+
 def _outvoted(
     gathering: Gathering,
     expected: Sequence[RunSettings],
@@ -166,27 +190,6 @@ def _other_jax(found: str, usual: str, votes: int) -> str:
     between = ("is {}", f"{{}} for {votes} of the runs")
     lines = differences(json.loads(found), json.loads(usual), between=between)
     return f"other settings of JAX, which decide numbers: {'; '.join(lines)}"
-
-
-def _cube(gathering: Gathering, problems: dict[str, str]) -> xr.Dataset:
-    """Return the cube of the runs that were put in; the rest of its grid is "missing"."""
-    grid = json.loads(gathering.settings)
-    environments = gathering.environments.values()
-    attributes = files.global_attributes(
-        f"Curvature along the training runs of {grid['task']}",
-        "trained and measured by samedge\nruns merged by samedge",
-        gathering.settings,
-        {
-            name: _shared({environment[name] for environment in environments})
-            for name in schema.ENVIRONMENT_ATTRIBUTES
-        },
-    )
-    if problems:
-        attributes["missing_runs"] = "; ".join(
-            f"{name} ({text})" for name, text in problems.items()
-        )
-    eta, rho, seed = (grid[axis] for axis in schema.PER_RUN)
-    return files.assemble(gathering.values(), eta, rho, seed, attributes, gathering.blocks)
 
 
 def _shared(values: Collection) -> object:

@@ -21,6 +21,7 @@ from samedge.config.settings import RunSettings
 from samedge.machine.device import explain_out_of_memory, prepare_jax
 from samedge.machine.signals import listening, raise_if_signalled
 from samedge.training.checkpoints import Checkpoints, Interval, sole_writer
+from samedge.training.observers.progress import ProgressFile, progress_files
 
 if TYPE_CHECKING:
     from samedge.tasks.problems import Problem
@@ -165,11 +166,12 @@ def run_job(runs: Sequence[PlannedRun], options: JobOptions) -> None:
             place = runs[0].output.parent if several else runs[0].output
             say(f"the other process has finished this run: {place}")
             return
+        progress = stack.enter_context(progress_files(runs, say))
         # From here on JAX is there, in which an exception of a signal's handler can be lost.
         stack.enter_context(listening())
         prepare_jax(settings.precision, options.device, jobs=options.jobs_per_gpu, report=say)
         with explain_out_of_memory(memory_advice(settings, together=several)):
-            _train_and_write(runs, options)
+            _train_and_write(runs, options, progress)
 
 
 def memory_advice(run: RunSettings, together: bool) -> str:
@@ -193,11 +195,9 @@ def _require_outputs(runs: Sequence[PlannedRun]) -> None:
             "shares of the budget, such as [1], or leave out --parameters"
         )
     for run in runs:
-        require_file_path(run.output, "--output")
-        if run.parameters is not None:
-            require_file_path(run.parameters, "--parameters")
-        if run.states is not None:
-            require_file_path(run.states, "--states")
+        for kind in ("output", "parameters", "states"):
+            if (path := getattr(run, kind)) is not None:
+                require_file_path(path, f"--{kind}")
         parent = run.settings.parent
         if parent is not None and run.start is None:
             raise UserError(
@@ -206,7 +206,9 @@ def _require_outputs(runs: Sequence[PlannedRun]) -> None:
             )
 
 
-def _train_and_write(runs: Sequence[PlannedRun], options: JobOptions) -> None:
+def _train_and_write(
+    runs: Sequence[PlannedRun], options: JobOptions, progress: Sequence[ProgressFile]
+) -> None:
     """Train runs on the device that JAX was prepared for, and write their files."""
     from samedge.data.file import read_data
     from samedge.machine.compilation_cache import count_programs, shared_programs
@@ -219,6 +221,8 @@ def _train_and_write(runs: Sequence[PlannedRun], options: JobOptions) -> None:
     programs = count_programs()
     data = read_data(options.data, raise_if_signalled)
     attributes = provenance(data)
+    for file in progress:
+        file.ready(attributes)
     # The date stands here, in the log, so that run files of equal settings can be equal.
     started = datetime.now(UTC).isoformat(timespec="seconds")
     names = ", ".join(run.settings.name for run in runs)
@@ -234,21 +238,21 @@ def _train_and_write(runs: Sequence[PlannedRun], options: JobOptions) -> None:
         for run, start in zip(runs, starts, strict=True)
     ]
     limit, several = batch_limit(options.most), len(runs) > 1
-    history = "trained and measured by samedge"
-    if several:
-        history = f"trained by samedge in a job of {len(runs)} runs, at most {limit} at once"
+    together = f"trained by samedge in a job of {len(runs)} runs, at most {limit} at once"
+    history = together if several else "trained and measured by samedge"
     taken = 0.0
     with shared_programs(options.cache, say) as share:
 
-        def progress(line: str) -> None:
+        def share_and_say(line: str) -> None:
             share()
             say(line)
 
         problem = build_problem(runs[0].settings, data)
-        for group in split_evenly([*zip(runs, checkpoints, starts, strict=True)], limit):
+        members = [*zip(runs, checkpoints, starts, progress, strict=True)]
+        for group in split_evenly(members, limit):
             raise_if_signalled()
             begun, ready = perf_counter(), programs.seconds
-            trained = _train_group(group, problem, progress, several)
+            trained = _train_group(group, problem, share_and_say, several)
             taken += perf_counter() - begun - (programs.seconds - ready)
             for ended in trained:
                 _write(ended, attributes, history)
@@ -280,7 +284,7 @@ def checkpoints_of(
 
 
 def _train_group(
-    group: Sequence[tuple[PlannedRun, Checkpoints, "Start | None"]],
+    group: Sequence[tuple[PlannedRun, Checkpoints, "Start | None", ProgressFile]],
     problem: "Problem",
     report: Callable[[str], None],
     several: bool,
@@ -299,7 +303,7 @@ def _train_group(
     from samedge.training.observers.way import WayObserver
 
     members, recorded = [], []
-    for run, checkpoints, start in group:
+    for run, checkpoints, start, progress in group:
         settings = run.settings
         report_run = partial(_report_of, settings.name, report) if several else report
         density = DensityObserver(settings, problem, report_run)
@@ -307,10 +311,10 @@ def _train_group(
         stochastic = StochasticObserver(settings, problem, report_run)
         way = WayObserver(settings, problem, report_run)
         keeper = None if run.parameters is None else ParameterKeeper(settings.audit.at)
-        observers: list[Observer] = [density, blocks, stochastic, way]
         states = None if run.states is None else StateKeeper(run.states_at)
-        observers += [one for one in (keeper, states) if one is not None]
-        members.append(Member(settings, report_run, observers, checkpoints, start))
+        kept = [one for one in (keeper, states) if one is not None]
+        observers: list[Observer] = [density, blocks, stochastic, way, *kept]
+        members.append(Member(settings, report_run, observers, checkpoints, start, progress))
         recorded.append((run, density, blocks, stochastic, way, keeper, states))
     results = train_together(members, problem, save_results=several)
     return [_Ended(*parts, result) for parts, result in zip(recorded, results, strict=True)]

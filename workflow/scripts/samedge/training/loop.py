@@ -24,6 +24,7 @@ from samedge.tasks.problems import Problem
 from samedge.training.checkpoints import Checkpoints
 from samedge.training.forks import Start
 from samedge.training.observers.observer import Observer
+from samedge.training.observers.progress import ProgressFile
 from samedge.training.run import Result, Run
 from samedge.training.schedule import SECONDS_BETWEEN_LOOKS
 from samedge.training.steps import take_steps, take_steps_together
@@ -34,13 +35,16 @@ StepsTaken = tuple[int, bool]  # how many, and whether all of it was finite
 
 @dataclass(frozen=True)
 class Member:
-    """One of several runs: what :func:`train` takes, but for the problem."""
+    """One of several runs: what :func:`train` takes, but for the problem; and where it tells of
+    itself while it is under way.
+    """
 
     settings: RunSettings
     report: Callable[[str], None]
     observers: Sequence[Observer] = ()
     checkpoints: Checkpoints | None = None
     start: Start | None = None
+    progress: ProgressFile | None = None
 
 
 def batch_limit(most: int | None) -> int:
@@ -144,7 +148,8 @@ def train_together(
         if replace(settings, eta=first.eta, rho=first.rho, seed=first.seed) != first:
             raise ValueError(f"{settings.name}: other settings than those of {first.name}")
     runs = [
-        Run(m.settings, problem, m.report, m.observers, m.checkpoints, m.start) for m in members
+        Run(m.settings, problem, m.report, m.observers, m.checkpoints, m.start, m.progress)
+        for m in members
     ]
     _Group(runs, save_results).train()
     return [run.result for run in runs if run.result is not None]  # all have ended

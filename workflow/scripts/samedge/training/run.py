@@ -22,6 +22,7 @@ from samedge.training.checkpoints import Checkpoints
 from samedge.training.forks import Start
 from samedge.training.measuring import NON_FINITE_PRODUCT, measure
 from samedge.training.observers.observer import Observer, Snapshot
+from samedge.training.observers.progress import ProgressFile
 from samedge.training.schedule import DivergenceWatch, Schedule
 from samedge.training.state import Check, RunState
 from samedge.training.steps import StepSpec
@@ -49,6 +50,7 @@ class Run:
         observers: Sequence[Observer] = (),
         checkpoints: Checkpoints | None = None,
         start: Start | None = None,
+        file: ProgressFile | None = None,
     ) -> None:
         self.settings = settings
         self.problem = problem
@@ -73,7 +75,7 @@ class Run:
         if found is not None:
             self.state.restore(found)
         self.schedule = self.state.schedule
-        self.progress = _Progress(report, self.state, settings.budget.steps)
+        self.progress = _Progress(report, self.state, settings.budget.steps, file)
         if found is None and start is not None:
             self._begin(start)
         self.next_chunk = 0
@@ -103,7 +105,7 @@ class Run:
             self._diverged("non-finite loss, gradient or parameter")
             return
         self.checkpoint_if_due()
-        self.progress.say_if_silent()
+        self.progress.give_signs()
         self.check_and_plan()
 
     def _begin(self, start: Start) -> None:
@@ -228,7 +230,7 @@ class Run:
         state.spectrum, state.effective_spectrum = found.spectrum, found.effective_spectrum
         times = {"training_time": self.schedule.seconds, "wall_time": state.wall_time()}
         state.records.append({"step": step, **times, **found.values})
-        self.progress.say_check(found.values)
+        self.progress.say_check(state.records[-1])
         share = self.schedule.share_done()
         snapshot = Snapshot(
             step, share, state.params, batch, state.optimizer_state, found.spectrum, before
@@ -262,15 +264,30 @@ class Run:
         self.state.outcome = Outcome(
             status, self.schedule.step, reason, self.problem.metric, metric
         )
+        self.progress.end(self.state.outcome)
 
 
 class _Progress:
-    """The lines that tell how far a run is; ``steps`` is its budget of them, if it has one."""
+    """What tells how far a run is: lines of its log, and its progress file, if it has one.
 
-    def __init__(self, report: Callable[[str], None], state: RunState, steps: int | None) -> None:
+    ``steps`` is its budget of them, if it has one.
+    """
+
+    def __init__(
+        self,
+        report: Callable[[str], None],
+        state: RunState,
+        steps: int | None,
+        file: ProgressFile | None,
+    ) -> None:
         self.report = report
         self.state = state
         self.of = f"/{steps}" if steps is not None else ""
+        self.file = file
+        if file is not None:
+            file.go_on(state.records)
+        if state.outcome is not None:
+            self.end(state.outcome)
 
     def start(self) -> None:
         self.last_line = time.perf_counter()
@@ -279,23 +296,37 @@ class _Progress:
         self.last_line = time.perf_counter()
         self.report(f"step {self.state.schedule.step}{self.of}  {text}")
 
-    def say_if_silent(self) -> None:
+    def give_signs(self) -> None:
+        """Say how far the run is, in the log and in the file, where that was long ago."""
         if time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
             self.say(self._time_left())
+        if self.file is not None:
+            schedule = self.state.schedule
+            self.file.alive(schedule.step, schedule.seconds, self._seconds_left())
 
-    def say_check(self, values: Check) -> None:
-        first, converged = values["eigenvalue"][0], values["eigenvalue_converged"].all()
+    def say_check(self, record: Check) -> None:
+        first, converged = record["eigenvalue"][0], record["eigenvalue_converged"].all()
         self.say(
-            f"loss {values['training_loss']:.4g}  λ1 {first:.4g}  "
-            f"λ1/edge {values['edge_ratio']:.3f}  {values['hessian_vector_products']} "
+            f"loss {record['training_loss']:.4g}  λ1 {first:.4g}  "
+            f"λ1/edge {record['edge_ratio']:.3f}  {record['hessian_vector_products']} "
             f"products{'' if converged else ' (not converged)'}  {self._time_left()}"
         )
+        if self.file is not None:
+            self.file.check(record, self._seconds_left())
+
+    def end(self, outcome: Outcome) -> None:
+        if self.file is not None:
+            self.file.end(outcome.status, outcome.step, outcome.reason)
+
+    def _seconds_left(self) -> float | None:
+        """Return about how long the run will take yet, None before its first step."""
+        done = self.state.schedule.share_done()
+        return None if done == 0.0 else self.state.wall_time() * (1 / min(done, 1.0) - 1)
 
     def _time_left(self) -> str:
-        done = self.state.schedule.share_done()
-        if done == 0.0:
+        seconds = self._seconds_left()
+        if seconds is None:
             return ""
-        seconds = self.state.wall_time() * (1 / min(done, 1.0) - 1)
         if seconds < 100:
             return f"{seconds:.0f} s left"
         return f"{seconds / 60:.0f} min left" if seconds < 6000 else f"{seconds / 3600:.1f} h left"

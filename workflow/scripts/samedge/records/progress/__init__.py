@@ -1,0 +1,1 @@
+"""What a run tells while it is under way, and what an experiment is to train: small files."""
