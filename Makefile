@@ -109,7 +109,7 @@ run: $(STAMP)  ## snakemake with your arguments: make run ARGS="figure_04 --core
 	$(ACTIVATE) && snakemake $(ARGS)
 
 watch: $(STAMP)  ## show runs while they are trained; ARGS="results/laptop --page": others, on a page too
-	$(ACTIVATE) && python workflow/scripts/samedge watch $(or $(ARGS),results/default)
+	$(ACTIVATE) && samedge watch $(or $(ARGS),results/default)
 
 lint: $(STAMP)  ## check style, imports between rooms, types, and workflow
 	$(ACTIVATE) && ruff check .
