@@ -1,10 +1,12 @@
 """Print, as Markdown, the verdicts on claims that an experiment came to.
 
     python tools/write_claims_table.py results/laptop/claims.csv
+    python tools/write_claims_table.py docs/findings/laptop_claims.csv docs/findings/length_claims.csv
 
 A row per claim, a column per task, or one for all of them where they are many: the verdict's sign,
-the effect (the median over seeds) and, from several seeds, its range. The tables of docs/findings
-come from the CSV files there; a test holds them equal.
+the effect (the median over seeds) and, from several seeds, its range. Of several files, a row for
+each claim and task that the last one judged, and a column per file. The tables of docs/findings come
+from the CSV files there; a test holds them equal.
 """
 
 import argparse
@@ -24,16 +26,33 @@ MANY = 4  # tasks, beyond which they share a column
 
 
 def main() -> None:
-    """Print the table of one file of claims."""
+    """Print the table of one file of claims, or of several beside each other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("claims", type=Path, help="claims.csv of an experiment")
-    print("\n".join(table(parser.parse_args().claims)))
+    parser.add_argument("claims", type=Path, nargs="+", help="claims.csv of an experiment")
+    paths = parser.parse_args().claims
+    print("\n".join(table(paths[0]) if len(paths) == 1 else beside(paths)))
+
+
+def _read(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def beside(paths: Sequence[Path]) -> list[str]:
+    """Return the lines of a table with a column for each ``claims.csv``, named after its file."""
+    files = [{(row["claim"], row["task"]): row for row in _read(path)} for path in paths]
+    names = [path.stem.removesuffix("_claims") for path in paths]
+    lines = [f"| claim | task | holds for | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
+    for place, row in files[-1].items():
+        cells = [_cell(rows[place]) if place in rows else "" for rows in files]
+        words = row["wording"].rstrip("."), row["task"], f"{row['effect_is']} {row['range']}"
+        lines.append(_row([*words, *cells]))
+    return lines
 
 
 def table(path: Path) -> list[str]:
     """Return the lines of the table for a ``claims.csv``; a formula stands in the first column."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _read(path)
     tasks = list(dict.fromkeys(row["task"] for row in rows if row["task"] != FORMULA))
     columns = tasks if len(tasks) <= MANY else ["verdicts"]
     lines = [f"| claim | holds for | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
@@ -52,7 +71,10 @@ def _line(judged: dict[str, Row], tasks: Sequence[str]) -> str:
     if len(tasks) > MANY:
         named = zip(tasks, cells, strict=True)
         cells = ["; ".join(f"{task} {cell}" for task, cell in named if cell)]
-    texts = [first["wording"].rstrip("."), f"{first['effect_is']} {first['range']}", *cells]
+    return _row([first["wording"].rstrip("."), f"{first['effect_is']} {first['range']}", *cells])
+
+
+def _row(texts: Sequence[str]) -> str:
     escaped = [text.replace("|", r"\|") for text in texts]  # the bars of a magnitude
     return f"| {' | '.join(escaped)} |"
 

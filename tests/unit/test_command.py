@@ -395,13 +395,18 @@ def test_watch_goes_on_in_a_terminal_until_somebody_leaves(tmp_path, repository,
     file = measured(tmp_path, grid_settings()[0], (0, 10))
     ours, theirs = pty.openpty()
     words = ("watch", tmp_path, "--every", "0.1", "--page")
-    watching = subprocess.Popen(
-        [sys.executable, repository / "workflow/scripts/samedge", *words],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
-    )
+    # Whoever runs tests in the background may have them ignore it, and so what they start.
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        watching = subprocess.Popen(
+            [sys.executable, repository / "workflow/scripts/samedge", *words],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+        )
+    finally:
+        signal.signal(number, before)
     os.close(theirs)
     said = ""
 

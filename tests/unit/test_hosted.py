@@ -63,7 +63,8 @@ def test_a_monitor_measures_it_as_it_does_the_loss_in_jax(rule, tmp_path):
             given = START if step == 0 and name == "host" else vector
             values = monitor(step, given, DATA, eta=ETA, rho=RHO, state=state)
             measured += [values] if values else []
-            updates, state = optimizer.update(jax.grad(in_jax)(vector, *DATA), state)
+            with jax.numpy_dtype_promotion("standard"):  # which Optax counts on
+                updates, state = optimizer.update(jax.grad(in_jax)(vector, *DATA), state)
             vector = optax.apply_updates(vector, updates)
         assert [record["step"] for record in monitor.records] == [0, 3, 6]
         found[name] = measured
