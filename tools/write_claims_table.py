@@ -1,12 +1,12 @@
 """Print, as Markdown, the verdicts on claims that an experiment came to.
 
     python tools/write_claims_table.py results/laptop/claims.csv
-    python tools/write_claims_table.py docs/findings/laptop_claims.csv docs/findings/length_claims.csv
+    python tools/write_claims_table.py laptop_claims.csv length_claims.csv
 
 A row per claim, a column per task, or one for all of them where they are many: the verdict's sign,
 the effect (the median over seeds) and, from several seeds, its range. Of several files, a row for
-each claim and task that the last one judged, and a column per file. The tables of docs/findings come
-from the CSV files there; a test holds them equal.
+each claim and task that the last one judged, and a column per file. The tables of docs/findings
+come from the CSV files there; a test holds them equal.
 """
 
 import argparse

@@ -32,7 +32,8 @@ snakemake --cores all --resources gpu=1 --configfile my.yaml
 **Overlays.** Nested keys are merged, lists are replaced whole, and several files apply in turn
 (`--configfile config/laptop.yaml my.yaml`). Give each experiment its own name under
 `experiment:`, so that results stand side by side. Shipped are `config/laptop.yaml` (the paper's
-grids on real data, at sizes for a CPU), `config/paper.yaml` (exactly the paper),
+grids on real data, at sizes for a CPU), `config/length.yaml` (the same with ten times the steps
+and three seeds, a night on two cores), `config/paper.yaml` (exactly the paper),
 `config/night.yaml` (the paper's runs and sizes, with steps for one night on one GPU),
 `config/networks.yaml` (a residual network and a Vision Transformer on real data, minutes on a CPU),
 `config/optimizers.yaml` (seven update rules at their edges on real data, one to two hours),

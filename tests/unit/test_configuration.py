@@ -57,7 +57,9 @@ def changed(config, changes):
 # Written and read again
 
 
-@pytest.mark.parametrize("overlays", [[], ["laptop"], ["paper"], ["night"], ["networks"]])
+@pytest.mark.parametrize(
+    "overlays", [[], ["laptop"], ["length"], ["paper"], ["night"], ["networks"]]
+)
 def test_a_resolved_configuration_loads_as_the_same_experiment(repository, tmp_path, overlays):
     paths = [repository / "config.yaml", *(repository / f"config/{n}.yaml" for n in overlays)]
     experiment = configuration.load(paths)
@@ -574,6 +576,7 @@ def test_files_merge_as_snakemake_merges_them(tmp_path_factory, files):
     [
         ([], "sample", {"mnist": 6, "cifar10": 6, "tiny_shakespeare": 6}),
         (["laptop"], "tfds", {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}),
+        (["length"], "tfds", {"mnist": 36, "cifar10": 48, "tiny_shakespeare": 72}),
         (["paper"], "tfds", {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}),
         (["night"], "tfds", {"mnist": 12, "cifar10": 16, "tiny_shakespeare": 24}),
     ],

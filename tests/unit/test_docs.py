@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ import samedge
 import synthetic
 from samedge.analysis.claims import load_claims
 from samedge.analysis.verdicts import FORMULA
+from samedge.base.files import check_seal
 from samedge.config import experiment as configuration
 from samedge.records import files
+from samedge.records.merging import read_run_file
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -199,16 +202,21 @@ VERDICTS = {
     "optimizers_claims": ("optimizers", "config/optimizers_claims.toml"),
     "minibatches_claims": ("minibatches", "config/minibatches_claims.toml"),
     "late_claims": ("minibatches", "config/late_claims.toml"),
+    "length_claims": ("length", PAPER),
 }
+# Those whose page has them beside others, and those of runs that are not all of the experiment.
+BESIDE = {"length_claims": ("laptop_claims",)}
+PARTIAL = ("laptop_claims", "length_claims")
 
 
 @pytest.mark.parametrize("verdicts", VERDICTS)
 def test_the_tables_of_claims_are_those_of_the_experiments(repository, verdicts):
+    names = (*BESIDE.get(verdicts, ()), verdicts)
     done = subprocess.run(
         [
             sys.executable,
             repository / "tools" / "write_claims_table.py",
-            repository / "docs/findings" / f"{verdicts}.csv",
+            *(repository / "docs/findings" / f"{name}.csv" for name in names),
         ],
         capture_output=True,
         text=True,
@@ -242,7 +250,7 @@ def test_what_was_judged_are_the_claims_as_they_stand(repository, verdicts):
         )
 
 
-@pytest.mark.parametrize("verdicts", [name for name in VERDICTS if name != "laptop_claims"])
+@pytest.mark.parametrize("verdicts", [name for name in VERDICTS if name not in PARTIAL])
 def test_an_experiment_has_a_verdict_on_every_claim(repository, verdicts):
     _, table = VERDICTS[verdicts]
     found = [(row["claim"], row["task"]) for row in judged(repository, verdicts)]
@@ -278,3 +286,22 @@ def test_every_target_that_the_workflows_of_github_make_exists(repository):
         commands = [step.get("run", "") for job in jobs for step in job["steps"]]
         made = re.findall(r"^make ([a-z-]+)", "\n".join(commands), flags=re.MULTILINE)
         assert made and targets.issuperset(made), path.name
+
+
+def test_the_published_runs_are_those_that_their_experiment_asks_for(repository, tmp_path):
+    experiment = configuration.load(
+        [repository / "config.yaml", repository / "config" / "length.yaml"]
+    )
+    with tarfile.open(repository / "docs/findings/length_runs.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    paths = sorted(tmp_path.glob("runs/*/*.nc"))
+    asked = {
+        (run.task, run.name): run.to_json()
+        for task in experiment.tasks
+        for run in experiment.runs(task)
+    }
+    assert paths
+    for path in paths:
+        assert check_seal(path)
+        settings = read_run_file(path).attributes["settings"]
+        assert settings == asked[path.parent.name, path.stem]
