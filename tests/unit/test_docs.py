@@ -20,7 +20,7 @@ import yaml
 import samedge
 import synthetic
 from samedge.analysis.claims import load_claims
-from samedge.analysis.verdicts import FORMULA
+from samedge.analysis.verdicts import FORMULA, as_row, judge_all
 from samedge.base.files import check_seal
 from samedge.config import experiment as configuration
 from samedge.records import files
@@ -286,6 +286,18 @@ def test_every_target_that_the_workflows_of_github_make_exists(repository):
         commands = [step.get("run", "") for job in jobs for step in job["steps"]]
         made = re.findall(r"^make ([a-z-]+)", "\n".join(commands), flags=re.MULTILINE)
         assert made and targets.issuperset(made), path.name
+
+
+def test_the_verdicts_at_length_follow_from_the_published_cube(repository):
+    folder = repository / "docs" / "findings"
+    cubes = files.read_cubes([folder / "length_mnist.nc"])
+    found = {
+        one.claim.name: {name: str(value) for name, value in as_row(one).items()}
+        for one in judge_all(load_claims(), [*cubes.values()], {"mnist": "0.1"})
+        if one.task == "mnist"
+    }
+    for row in judged(repository, "length_claims"):
+        assert found[row["claim"]] == row
 
 
 def test_the_published_runs_are_those_that_their_experiment_asks_for(repository, tmp_path):
