@@ -233,19 +233,15 @@ class Monitor:
 
     def _require_loss(self, params: Any, batch: Any) -> None:
         """Refuse what the loss cannot be measured at, and the first time what is no loss."""
-        loss, microbatch, first = self.spec.loss, self.settings.microbatch, not self._tried
+        loss, microbatch = self.spec.loss, self.settings.microbatch
         if isinstance(loss, HostLoss):
             loss.require(params, batch, microbatch)
-            if first:
+            if not self._tried:
                 loss.operator(params, tuple(batch), symmetric=False).require_symmetric()
         else:
             arguments.require(loss, params, batch, microbatch)
-            out = jax.eval_shape(loss, params, *batch) if first else jax.ShapeDtypeStruct((), float)
-            if not isinstance(out, jax.ShapeDtypeStruct) or out.shape != ():
-                raise TypeError(
-                    "the loss returns something else than one scalar; give a function that returns "
-                    "the loss alone, without auxiliary output, and the mean over the batch"
-                )
+            if not self._tried:
+                _require_scalar(loss, params, batch)
         self._tried = True
 
     def _write(self, step: int, settings: RunSettings) -> None:
@@ -264,6 +260,16 @@ class Monitor:
         if self.records:
             last = self.records[-1]
             self._before = float(last["training_time"]), float(last["wall_time"])
+
+
+def _require_scalar(loss: Callable[..., jax.Array], params: Any, batch: Any) -> None:
+    """Refuse a loss that returns something else than one number."""
+    out = jax.eval_shape(loss, params, *batch)
+    if not isinstance(out, jax.ShapeDtypeStruct) or out.shape != ():
+        raise TypeError(
+            "the loss returns something else than one scalar; give a function that returns "
+            "the loss alone, without auxiliary output, and the mean over the batch"
+        )
 
 
 def _recording(file: str | Path) -> "Recording":

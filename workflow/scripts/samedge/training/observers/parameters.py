@@ -1,32 +1,16 @@
 """Parameters kept at some of a run's checks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from samedge.records.parameters import Kept
 from samedge.tasks.leaves import named_leaves
+from samedge.training.observers.keeper import Keeper
 from samedge.training.observers.observer import Snapshot
-from samedge.training.schedule import Shares
 
 
-@dataclass
-class ParameterKeeper:
-    """Keeps the parameters of some checks, for an audit.
-
-    Attributes
-    ----------
-    at
-        Shares of the budget, ascending; each chooses the first check at or after it.
-    kept
-        What has been kept so far.
-    """
-
-    at: tuple[float, ...]
-    kept: list[Kept] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._shares = Shares(self.at)
+class ParameterKeeper(Keeper[Kept]):
+    """Keeps the parameters of some checks, for an audit."""
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Keep a copy of the parameters if this check is chosen."""

@@ -1,34 +1,18 @@
 """What other runs start from, kept at some of a run's checks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 
 from samedge.records.states import KeptState
+from samedge.training.observers.keeper import Keeper
 from samedge.training.observers.observer import Snapshot
-from samedge.training.schedule import Shares
 
 
-@dataclass
-class StateKeeper:
-    """Keeps what decides the rest of the run at some of its checks, for runs that start there.
-
-    Attributes
-    ----------
-    at
-        Shares of the budget, ascending; each chooses the first check at or after it.
-    kept
-        What has been kept so far.
-    """
-
-    at: tuple[float, ...]
-    kept: list[KeptState] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._shares = Shares(self.at)
+class StateKeeper(Keeper[KeptState]):
+    """Keeps what decides the rest of the run at some of its checks, for runs that start there."""
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Keep a copy of the state if this check is chosen."""
