@@ -86,6 +86,23 @@ def test_agrees_with_dense_eigh(name, seed):
 
 
 @pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("k", [1, 3])
+def test_both_ends_are_found_where_residuals_alone_decide(name, k):
+    """Of what makes place before the ends are looked for, nothing may be left but wanted pairs."""
+    matrix = with_spectrum(SPECTRA[name])
+    [norm, *_], smallest, largest = dense_top(matrix, 3)
+    top = solve(matrix, k, overlook=1, ends=0.005)
+    assert top.smallest == pytest.approx(smallest, abs=0.005 * abs(norm) + 1e-12)
+    assert top.largest == pytest.approx(largest, abs=0.005 * abs(norm) + 1e-12)
+
+
+def test_no_cap_on_products_costs_an_end_that_was_seen():
+    matrix = with_spectrum(np.linspace(-1, 4, SIZE))
+    for cap in range(4, 60):
+        assert solve(matrix, 1, max_products=cap).smallest < 0
+
+
+@pytest.mark.parametrize("name", SPECTRA)
 def test_residual_is_not_understated(name):
     matrix = with_spectrum(SPECTRA[name])
     exact = np.asarray(matrix, np.float64)

@@ -88,6 +88,8 @@ class Solver:
         self.first = 0  # row of the basis from which on the vectors are those of the sequence
         # Ritz values and residual norms of the rows before them.
         self.deflated = np.zeros(0), np.zeros(0)
+        # Outermost Ritz values before what had not converged made place for the challenge.
+        self.seen = np.array([np.inf, -np.inf])
         self.exhausted = False  # whether more were wanted than the cap allows
         self.pursued = 0  # place of the pair last improved among the wanted ones
         self.pace = Pace(1)
@@ -163,6 +165,8 @@ class Solver:
         lowest, highest = float(self.basis.values[0]), float(self.basis.values[-1])
         if self.sequence is not None:
             lowest, highest = min(lowest, self.sequence.lowest), max(highest, self.sequence.highest)
+        if self.exhausted:  # else they are found anew
+            lowest, highest = min(lowest, self.seen[0]), max(highest, self.seen[1])
         return lowest, highest
 
     def bounds(self) -> tuple[float, float]:
@@ -192,6 +196,8 @@ class Solver:
         """Deflate what is known, and let a random vector start a sequence in the rest."""
         pairs, norms = self._deflated()
         self.deflated = self.basis.values[pairs], norms
+        lowest, highest = self.basis.values[[0, -1]]
+        self.seen = np.array([min(lowest, self.seen[0]), max(highest, self.seen[1])])
         self.basis.restart(pairs)
         self.krylov, self.first = False, self.basis.filled
         self.sequence = certificate.Sequence(self.basis.size)
@@ -217,7 +223,10 @@ class Solver:
         distance = self.within * self.basis.norm
         if self.overlook == 1:
             pairs = zip((0, self.basis.filled - 1), sequence.residuals, strict=True)
-            return max(0 if pair in self.wanted else norm / distance for pair, norm in pairs)
+            # Before the first product the wanted pairs are all there is, not what is outermost.
+            known = self.wanted if len(sequence) else []
+            left = [norm for pair, norm in pairs if pair not in known and norm > distance]
+            return max(left) / distance if left and distance else 0.0
         values, norms = self.deflated
         missed = []
         for sign, end in zip((-1, 1), self.ends(), strict=True):
@@ -314,6 +323,7 @@ class Solver:
     def _rescale(self, power: int) -> None:
         """Take what is known of a sequence to the scale of the basis."""
         self.deflated = np.ldexp(self.deflated[0], power), np.ldexp(self.deflated[1], power)
+        self.seen = np.ldexp(self.seen, power)
         if self.sequence is not None:
             self.sequence.multiply(power)
 
