@@ -1,7 +1,6 @@
 """The documentation is current and true: generated pages, links, and every example."""
 
 import csv
-import importlib.util
 import itertools
 import json
 import os
@@ -10,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -20,11 +18,9 @@ import yaml
 import samedge
 import synthetic
 from samedge.analysis.claims import load_claims
-from samedge.analysis.verdicts import FORMULA, as_row, judge_all
-from samedge.base.files import check_seal
+from samedge.analysis.verdicts import FORMULA
 from samedge.config import experiment as configuration
 from samedge.records import files
-from samedge.records.merging import read_run_file
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -34,27 +30,19 @@ def fenced(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def program(repository, name):
-    """Return a program of tools/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, repository / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     "writer", ["write_configuration", "write_rulegraph", "write_benchmarks", "write_gpu"]
 )
-def test_generated_pages_are_current(repository, writer):
-    module = program(repository, writer)
+def test_generated_pages_are_current(tool, writer):
+    module = tool(writer)
     written = module.PAGE.read_text(encoding="utf-8")
     assert written == module.page(), f"run: python docs/{writer}.py"
 
 
-def test_the_night_is_one_by_the_rates_measured(repository):
+def test_the_night_is_one_by_the_rates_measured(repository, tool):
     """config/night.yaml says nine hours at the most."""
     parts = json.loads((repository / "benchmarks/results/gpu.json").read_text())["parts"]
-    rows, hours = program(repository, "write_gpu").night(parts)
+    rows, hours = tool("write_gpu").night(parts)
     assert sum(int(runs) for _, runs, *_ in rows) == 52
     assert 8 < hours < 9
 
@@ -286,34 +274,3 @@ def test_every_target_that_the_workflows_of_github_make_exists(repository):
         commands = [step.get("run", "") for job in jobs for step in job["steps"]]
         made = re.findall(r"^make ([a-z-]+)", "\n".join(commands), flags=re.MULTILINE)
         assert made and targets.issuperset(made), path.name
-
-
-def test_the_verdicts_at_length_follow_from_the_published_cube(repository):
-    folder = repository / "docs" / "findings"
-    cubes = files.read_cubes([folder / "length_mnist.nc"])
-    found = {
-        one.claim.name: {name: str(value) for name, value in as_row(one).items()}
-        for one in judge_all(load_claims(), [*cubes.values()], {"mnist": "0.1"})
-        if one.task == "mnist"
-    }
-    for row in judged(repository, "length_claims"):
-        assert found[row["claim"]] == row
-
-
-def test_the_published_runs_are_those_that_their_experiment_asks_for(repository, tmp_path):
-    experiment = configuration.load(
-        [repository / "config.yaml", repository / "config" / "length.yaml"]
-    )
-    with tarfile.open(repository / "docs/findings/length_runs.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    paths = sorted(tmp_path.glob("runs/*/*.nc"))
-    asked = {
-        (run.task, run.name): run.to_json()
-        for task in experiment.tasks
-        for run in experiment.runs(task)
-    }
-    assert paths
-    for path in paths:
-        assert check_seal(path)
-        settings = read_run_file(path).attributes["settings"]
-        assert settings == asked[path.parent.name, path.stem]

@@ -1,8 +1,5 @@
 """What crossing Proposition 3's bounds costs a step, on quadratics whose answer is equation 2."""
 
-import importlib.util
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,16 +7,12 @@ import pytest
 
 from samedge.updates import edges
 
-PATH = Path(__file__).parents[2] / "tools" / "write_step_costs.py"
 ETA, RHO = 0.5, 0.3
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("write_step_costs", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(tool):
+    return tool("write_step_costs")
 
 
 def test_the_cost_of_each_bound_is_its_part_of_equation_2(script):
