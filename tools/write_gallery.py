@@ -1,11 +1,11 @@
-"""Write docs/gallery.md and its pictures from the results of some experiments.
+"""Write docs/gallery.md and its pictures from published archives and results of experiments.
 
-    python tools/write_gallery.py results/default results/gallery
+    python tools/write_gallery.py docs/findings/length.zip results/default results/gallery
 
-Each figure is taken from the first of the folders that has it, and the page says which that is;
-what it says besides is in gallery.toml. Pictures are made small enough to be kept, 60 kB at the
-most, in docs/images/gallery. The explorer is shown as Chromium draws it, where there is one; else
-its picture stays as it was.
+Each figure is taken from the first of them that has it, and the page says which that is, and how
+to draw it; what it says besides is in gallery.toml. From an archive figures are drawn anew.
+Pictures are made small enough to be kept, 90 kB at the most, in docs/images/gallery. The explorer
+is shown as Chromium draws it, where there is one; else its picture stays as it was.
 """
 
 import argparse
@@ -13,9 +13,11 @@ import io
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
@@ -25,12 +27,14 @@ from samedge.base.errors import UserError, run_script
 from samedge.config.paper_figures import FIGURES, FigureSpec
 from samedge.records.describe import data_note
 from samedge.records.files import read_cube, settings_of
+from samedge.sharing.archive import verified
+from samedge.sharing.redraw import permitted, redraw
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXTS = REPOSITORY / "tools" / "gallery.toml"
 PAGE = REPOSITORY / "docs" / "gallery.md"
 PICTURES = REPOSITORY / "docs" / "images" / "gallery"
-MOST_BYTES = 60_000
+MOST_BYTES = 90_000
 WIDTHS = (1100, 1000, 900, 800, 700, 600)  # of pictures, tried in turn
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -39,9 +43,9 @@ INTRODUCTION = """\
 # Gallery
 
 Every figure that the project draws, with what to see in it, the data that it is drawn from and the
-target that draws it. A target is given to Snakemake as `snakemake <target> --cores all`, with the
-`--configfile` of its experiment, and makes what it needs. The pictures here are reduced; the
-workflow writes each as PDF and as PNG.
+command that draws it alone. `samedge redraw` draws from an archive that is published here, in
+seconds, without training; `snakemake` makes what a target needs. The pictures here are reduced;
+both write each as PDF and as PNG.
 """
 PAPER = """\
 ## The paper's sixteen figures
@@ -59,7 +63,7 @@ class Entry:
     """A figure of the page: its title and target, what to see, where it is drawn from and lies.
 
     ``kept`` is a picture that stands in docs/images for another page, and ``kept_from`` its
-    experiment, for where none of the folders has the figure.
+    experiment, for where no source has the figure.
     """
 
     title: str
@@ -71,57 +75,110 @@ class Entry:
     kept_from: str = ""
 
 
+@dataclass(frozen=True)
+class Source:
+    """An experiment that pictures are taken from: its name, its files, notes on its data.
+
+    ``command`` draws one figure alone, given its target and the name of its file.
+    """
+
+    name: str
+    folder: Path
+    notes: Sequence[str]
+    command: Callable[[str, str], str]
+
+
 def main() -> None:
     """Write pictures and page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", nargs="+", type=Path, help="results folders of experiments")
-    folders = parser.parse_args().results
+    parser.add_argument(
+        "sources", nargs="+", type=Path, help="archives (.zip), results folders of experiments"
+    )
+    given = parser.parse_args().sources
     PICTURES.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(folders), encoding="utf-8")
+    with ExitStack() as stack:
+        sources = [
+            from_archive(path, Path(stack.enter_context(TemporaryDirectory())), entries())
+            if path.suffix == ".zip"
+            else from_results(path)
+            for path in given
+        ]
+        PAGE.write_text(page(sources), encoding="utf-8")
     total = sum(path.stat().st_size for path in PICTURES.glob("*.png"))
     print(f"{PAGE}, {total / 1e6:.2f} MB of pictures in {PICTURES}")
 
 
-def page(folders: Sequence[Path]) -> str:
-    """Return the page, its pictures written."""
+def entries() -> list[Entry]:
+    """Return every figure of the page, in its order: the paper's, then those beyond it."""
     texts = tomllib.loads(TEXTS.read_text(encoding="utf-8"))
-    parts = [INTRODUCTION, _experiments(folders), PAPER]
-    for spec in FIGURES.values():
-        parts += _section(_paper_entry(spec, texts["paper"]), folders)
-    parts.append(BEYOND)
-    for entry in texts["beyond"]:
-        parts += _section(Entry(**entry), folders)
+    found = [_paper_entry(spec, texts["paper"]) for spec in FIGURES.values()]
+    for fields in texts["beyond"]:
+        tasks = fields.pop("tasks", [""])
+        found += [
+            Entry(**{key: text.replace("<task>", task) for key, text in fields.items()})
+            if task
+            else Entry(**fields)
+            for task in tasks
+        ]
+    return found
+
+
+def from_results(folder: Path) -> Source:
+    """Return the results folder of an experiment of the repository as a source."""
+    cubes = sorted(folder.glob("cubes/*.nc"))
+    whole = [path for path in cubes if not path.name.endswith(".converged.nc")]
+    if not whole:
+        raise UserError(f"{folder}: holds no cubes; give the results folder of an experiment")
+    overlay = REPOSITORY / "config" / f"{folder.name}.yaml"
+    options = "--cores all --resources gpu=1"
+    if overlay.exists():
+        options += f" --configfile config/{overlay.name}"
+    return Source(
+        folder.name, folder, _notes(whole), lambda target, file: f"snakemake {target} {options}"
+    )
+
+
+def from_archive(path: Path, output: Path, wanted: Sequence[Entry]) -> Source:
+    """Return an archive as a source: what is wanted and can be is drawn in ``output``."""
+    with verified(path) as archive:
+        name = archive.config()["experiment"]
+        cubes = [archive.extract(cube, output) for cube in archive.cubes()]
+    possible = set(permitted(path))
+    names = [Path(entry.file).stem for entry in wanted if Path(entry.file).suffix == ".png"]
+    redraw(path, output, [name for name in names if name in possible])
+    shown = path.resolve()
+    if shown.is_relative_to(REPOSITORY):
+        shown = shown.relative_to(REPOSITORY)
+    return Source(
+        name,
+        output,
+        _notes(cubes),
+        lambda target, file: f"samedge redraw {shown} --output redrawn --figure {file}",
+    )
+
+
+def _notes(cubes: Sequence[Path]) -> list[str]:
+    """Return what is said of the data of each cube, by its task."""
+    read = [read_cube(path) for path in cubes]
+    return [f"{settings_of(cube)['task']}: {data_note(cube).rstrip('.')}" for cube in read]
+
+
+def page(sources: Sequence[Source]) -> str:
+    """Return the page, its pictures written."""
+    parts = [INTRODUCTION, *_experiments(sources), PAPER]
+    for place, entry in enumerate(entries()):
+        if place == len(FIGURES):
+            parts.append(BEYOND)
+        parts += _section(entry, sources)
     return "\n".join(parts)
 
 
-def _experiments(folders: Sequence[Path]) -> str:
-    """Return a table of the experiments that pictures come from, and of their data."""
-    lines = ["| experiment | command | data |", "|---|---|---|"]
-    for folder in folders:
-        notes = [
-            f"{settings_of(cube)['task']}: {data_note(cube).rstrip('.')}"
-            for cube in map(read_cube, _cubes(folder))
-        ]
-        lines.append(f"| `{folder.name}` | `{_command(folder)}` | {'; '.join(notes)} |")
-    return "\n".join([*lines, ""])
-
-
-def _cubes(folder: Path) -> list[Path]:
-    """Return the cubes of an experiment, those with all runs."""
-    found = sorted(folder.glob("cubes/*.nc"))
-    whole = [path for path in found if not path.name.endswith(".converged.nc")]
-    if not whole:
-        raise UserError(f"{folder}: holds no cubes; give the results folder of an experiment")
-    return whole
-
-
-def _command(folder: Path) -> str:
-    """Return the command that makes an experiment, one of the configurations of the repository."""
-    options = "--cores all --resources gpu=1"
-    overlay = REPOSITORY / "config" / f"{folder.name}.yaml"
-    if overlay.exists():
-        options += f" --configfile config/{overlay.name}"
-    return f"snakemake {options}"
+def _experiments(sources: Sequence[Source]) -> Iterator[str]:
+    """Yield a table of the experiments that pictures come from, and of their data."""
+    yield "| experiment | data |\n|---|---|"
+    for source in sources:
+        yield f"| `{source.name}` | {'; '.join(source.notes)} |"
+    yield ""
 
 
 def _paper_entry(spec: FigureSpec, see: Mapping[str, str]) -> Entry:
@@ -132,19 +189,27 @@ def _paper_entry(spec: FigureSpec, see: Mapping[str, str]) -> Entry:
     return Entry(title, spec.name, see[kind], data, f"figures/{spec.name}.png")
 
 
-def _section(entry: Entry, folders: Sequence[Path]) -> Iterator[str]:
-    """Yield the lines on one figure: where there is no picture of it, there are none."""
-    folder = next((folder for folder in folders if (folder / entry.file).exists()), None)
-    if folder is None and not entry.kept:
-        raise UserError(f"{entry.target}: none of the folders has {entry.file}")
-    picture, source = entry.kept, entry.kept_from
-    if folder is not None:
-        picture, source = f"images/gallery/{entry.target}.png", f"`{folder.name}`"
-        _write_picture(folder / entry.file, PICTURES / f"{entry.target}.png")
+def _section(entry: Entry, sources: Sequence[Source]) -> Iterator[str]:
+    """Yield the lines on one figure."""
+    source = next((one for one in sources if (one.folder / entry.file).exists()), None)
+    if source is None and not entry.kept:
+        raise UserError(f"{entry.target}: no source has {entry.file}")
     yield f"### {entry.title}\n"
+    picture = entry.kept if source is None else picture_of(entry)
     yield f"![{entry.title}: {entry.target}]({picture})\n"
     yield f"{entry.see}\n"
-    yield f"*Drawn from {entry.data}, by the target* `{entry.target}`*; here of* {source}.\n"
+    drawn = f"*Drawn from {entry.data}, by the target* `{entry.target}`*; here of* "
+    if source is None:
+        yield f"{drawn}{entry.kept_from}.\n"
+        return
+    _write_picture(source.folder / entry.file, PICTURES / f"{entry.target}.png")
+    yield f"{drawn}`{source.name}`:\n"
+    yield f"```\n{source.command(entry.target, Path(entry.file).stem)}\n```\n"
+
+
+def picture_of(entry: Entry) -> str:
+    """Return where the page has the picture of a figure."""
+    return f"images/gallery/{entry.target}.png"
 
 
 def _write_picture(source: Path, target: Path) -> None:

@@ -102,6 +102,19 @@ def redraw(
     return Redrawn(chosen, equal, other, left_alone)
 
 
+def permitted(path: Path) -> list[str]:
+    """Return the names of all that can be drawn from an archive, in the order of a redraw.
+
+    Raises
+    ------
+    UserError
+        If the archive is not as it was packed.
+    """
+    with verified(path) as archive, TemporaryDirectory() as folder:
+        cubes, judged = _read_cubes(archive, Path(folder)), _read_claims(archive, Path(folder))
+        return [*drawings(cubes, archive.config(), "step", judged)]
+
+
 def drawings(
     cubes: Mapping[str, xr.Dataset], config: Mapping, axis: str, judged: Sequence[Claim]
 ) -> dict[str, Drawing]:

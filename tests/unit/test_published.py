@@ -1,0 +1,78 @@
+"""What is published with the findings at length: an archive, its gallery, verdicts, and runs."""
+
+import csv
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from samedge.analysis.claims import load_claims
+from samedge.analysis.verdicts import as_row, judge_all
+from samedge.base.files import check_seal
+from samedge.config import experiment as configuration
+from samedge.records import files
+from samedge.records.merging import read_run_file
+from samedge.sharing.archive import verified
+from samedge.sharing.redraw import redraw
+
+
+@pytest.fixture(scope="module")
+def archive(repository):
+    return repository / "docs" / "findings" / "length.zip"
+
+
+def test_the_gallery_is_drawn_again_from_its_archive(archive, repository, tool, tmp_path):
+    """Every PDF that is packed is drawn again, every picture is that of the page: byte for byte."""
+    gallery = tool("write_gallery")
+    page = gallery.PAGE.read_text(encoding="utf-8")
+    command = f"samedge redraw {archive.relative_to(repository)} --output redrawn --figure"
+    shown = [entry for entry in gallery.entries() if f"{command} {_stem(entry)}\n" in page]
+    assert {f"figure_{number:02d}" for number in range(1, 17)} < {one.target for one in shown}
+    done = redraw(archive, tmp_path, [_stem(entry) for entry in shown])
+    assert len(done.equal) > 20 and not done.other
+    for entry in shown:
+        with Image.open(tmp_path / entry.file) as picture:
+            reduced = gallery.reduced(picture)
+        assert reduced == (gallery.PICTURES / f"{entry.target}.png").read_bytes(), entry.target
+
+
+def _stem(entry):
+    return Path(entry.file).stem
+
+
+def test_the_verdicts_follow_from_the_cubes_of_the_archive(archive, repository, tmp_path):
+    with verified(archive) as packed:
+        cubes = files.read_cubes([packed.extract(name, tmp_path) for name in packed.cubes()])
+        tasks = packed.config()["tasks"]
+    radii = {task: str(tasks[task]["figure_rho"]) for task in cubes}
+    found = {
+        (one.claim.name, one.task): {name: str(value) for name, value in as_row(one).items()}
+        for one in judge_all(load_claims(), [*cubes.values()], radii)
+    }
+    path = repository / "docs/findings/length_claims.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["task"] for row in rows} == set(cubes)
+    for row in rows:
+        assert found[row["claim"], row["task"]] == row
+
+
+def test_the_runs_are_those_that_their_experiment_asks_for(repository, tmp_path):
+    experiment = configuration.load(
+        [repository / "config.yaml", repository / "config" / "length.yaml"]
+    )
+    for path in (repository / "docs" / "findings").glob("length_runs*.tar.xz"):
+        with tarfile.open(path) as packed:
+            packed.extractall(tmp_path, filter="data")
+    paths = sorted(tmp_path.glob("runs/*/*.nc"))
+    asked = {
+        (run.task, run.name): run.to_json()
+        for task in experiment.tasks
+        for run in experiment.runs(task)
+    }
+    assert paths
+    for path in paths:
+        assert check_seal(path)
+        settings = read_run_file(path).attributes["settings"]
+        assert settings == asked[path.parent.name, path.stem]
