@@ -233,15 +233,19 @@ def reduced(image: Image.Image) -> bytes:
 
     Of a tall one the beginning is left, which can be read then.
     """
-    image = image.convert("RGB").crop((0, 0, image.width, min(image.height, image.width * 6 // 5)))
+    image = image.convert("RGB").crop(
+        (0, 0, image.width, min(image.height, image.width * 17 // 10))
+    )
     for width in WIDTHS:
         if width >= image.width and width != WIDTHS[-1]:
             continue
         size = (min(width, image.width), round(image.height * min(1, width / image.width)))
         small = image.resize(size, Image.Resampling.LANCZOS)
-        for colours in (96, 48, 24):
+        for colours in (96, 48):
             buffer = io.BytesIO()
-            small.quantize(colours, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+            # By this method thin lines keep colours that the legend has too.
+            few = small.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            few.save(buffer, "PNG", optimize=True)
             if buffer.tell() <= MOST_BYTES:
                 return buffer.getvalue()
     raise UserError(f"a picture of {image.width} × {image.height} stays above {MOST_BYTES:,} bytes")
