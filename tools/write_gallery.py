@@ -74,18 +74,23 @@ class Entry:
     kept: str = ""
     kept_from: str = ""
 
+    @property
+    def name(self) -> str:
+        """Return its name among those that a redraw draws."""
+        return Path(self.file).stem
+
 
 @dataclass(frozen=True)
 class Source:
     """An experiment that pictures are taken from: its name, its files, notes on its data.
 
-    ``command`` draws one figure alone, given its target and the name of its file.
+    ``command`` draws one figure alone.
     """
 
     name: str
     folder: Path
     notes: Sequence[str]
-    command: Callable[[str, str], str]
+    command: Callable[[Entry], str]
 
 
 def main() -> None:
@@ -134,7 +139,7 @@ def from_results(folder: Path) -> Source:
     if overlay.exists():
         options += f" --configfile config/{overlay.name}"
     return Source(
-        folder.name, folder, _notes(whole), lambda target, file: f"snakemake {target} {options}"
+        folder.name, folder, _notes(whole), lambda entry: f"snakemake {entry.target} {options}"
     )
 
 
@@ -144,8 +149,8 @@ def from_archive(path: Path, output: Path, wanted: Sequence[Entry]) -> Source:
         name = archive.config()["experiment"]
         cubes = [archive.extract(cube, output) for cube in archive.cubes()]
     possible = set(permitted(path))
-    names = [Path(entry.file).stem for entry in wanted if Path(entry.file).suffix == ".png"]
-    redraw(path, output, [name for name in names if name in possible])
+    pictures = [entry for entry in wanted if Path(entry.file).suffix == ".png"]
+    redraw(path, output, [entry.name for entry in pictures if entry.name in possible])
     shown = path.resolve()
     if shown.is_relative_to(REPOSITORY):
         shown = shown.relative_to(REPOSITORY)
@@ -153,7 +158,7 @@ def from_archive(path: Path, output: Path, wanted: Sequence[Entry]) -> Source:
         name,
         output,
         _notes(cubes),
-        lambda target, file: f"samedge redraw {shown} --output redrawn --figure {file}",
+        lambda entry: f"samedge redraw {shown} --output redrawn --figure {entry.name}",
     )
 
 
@@ -195,7 +200,7 @@ def _section(entry: Entry, sources: Sequence[Source]) -> Iterator[str]:
     if source is None and not entry.kept:
         raise UserError(f"{entry.target}: no source has {entry.file}")
     yield f"### {entry.title}\n"
-    picture = entry.kept if source is None else picture_of(entry)
+    picture = entry.kept if source is None else f"images/gallery/{entry.target}.png"
     yield f"![{entry.title}: {entry.target}]({picture})\n"
     yield f"{entry.see}\n"
     drawn = f"*Drawn from {entry.data}, by the target* `{entry.target}`*; here of* "
@@ -204,12 +209,7 @@ def _section(entry: Entry, sources: Sequence[Source]) -> Iterator[str]:
         return
     _write_picture(source.folder / entry.file, PICTURES / f"{entry.target}.png")
     yield f"{drawn}`{source.name}`:\n"
-    yield f"```\n{source.command(entry.target, Path(entry.file).stem)}\n```\n"
-
-
-def picture_of(entry: Entry) -> str:
-    """Return where the page has the picture of a figure."""
-    return f"images/gallery/{entry.target}.png"
+    yield f"```\n{source.command(entry)}\n```\n"
 
 
 def _write_picture(source: Path, target: Path) -> None:

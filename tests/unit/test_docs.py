@@ -36,7 +36,7 @@ def fenced(text, language):
 def test_generated_pages_are_current(tool, writer):
     module = tool(writer)
     written = module.PAGE.read_text(encoding="utf-8")
-    assert written == module.page(), f"run: python docs/{writer}.py"
+    assert written == module.page(), f"run: python tools/{writer}.py"
 
 
 def test_the_night_is_one_by_the_rates_measured(repository, tool):

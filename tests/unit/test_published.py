@@ -2,7 +2,6 @@
 
 import csv
 import tarfile
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -27,18 +26,14 @@ def test_the_gallery_is_drawn_again_from_its_archive(archive, repository, tool, 
     gallery = tool("write_gallery")
     page = gallery.PAGE.read_text(encoding="utf-8")
     command = f"samedge redraw {archive.relative_to(repository)} --output redrawn --figure"
-    shown = [entry for entry in gallery.entries() if f"{command} {_stem(entry)}\n" in page]
+    shown = [entry for entry in gallery.entries() if f"{command} {entry.name}\n" in page]
     assert {f"figure_{number:02d}" for number in range(1, 17)} < {one.target for one in shown}
-    done = redraw(archive, tmp_path, [_stem(entry) for entry in shown])
+    done = redraw(archive, tmp_path, [entry.name for entry in shown])
     assert len(done.equal) > 20 and not done.other
     for entry in shown:
         with Image.open(tmp_path / entry.file) as picture:
             reduced = gallery.reduced(picture)
         assert reduced == (gallery.PICTURES / f"{entry.target}.png").read_bytes(), entry.target
-
-
-def _stem(entry):
-    return Path(entry.file).stem
 
 
 def test_the_verdicts_follow_from_the_cubes_of_the_archive(archive, repository, tmp_path):
