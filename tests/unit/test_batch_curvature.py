@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -81,3 +82,38 @@ def test_every_kept_check_has_a_row_for_every_size(script, monkeypatch, examples
         norm = np.linalg.norm(slopes + (0 if step == 5 else curvatures))
         expected = norm, curvatures.min(), curvatures.max()
         np.testing.assert_allclose([float(cell) for cell in row[4:7]], expected, rtol=0.02)
+
+
+def test_the_lowest_eigenvalue_is_traced_to_its_example(script, monkeypatch):
+    """One of forty examples bends down, within a distance of 0.02 along one direction."""
+    rng = np.random.default_rng(5)
+    curvatures = rng.uniform(1, 3, size=(40, 12))
+    curvatures[:, 4] = 0.5
+    dips = np.zeros(40)
+    dips[17] = 200.0
+
+    def loss(point, curvatures, dips):
+        narrow = 0.02**2 * jnp.exp(-0.5 * (point[4] / 0.02) ** 2)
+        return jnp.mean(point[0] + 0.5 * curvatures @ point**2 + dips * narrow)
+
+    with jax.enable_x64(True):
+        parts = jnp.asarray(curvatures), jnp.asarray(dips)
+        problem = SimpleNamespace(init=lambda key: jnp.zeros(12), loss=loss, train=parts)
+        monkeypatch.setattr(script, "build_problem", lambda settings, data, dtype: problem)
+        kept = SimpleNamespace(step=3, leaves=named_leaves(jnp.zeros(12)))
+        settings = synthetic.run_settings(rho="0.2")
+        (row,) = script.lowest_rows(settings, [kept], None)
+        found = script.lowest(loss, jnp.zeros(12), parts, 0.2)
+    assert found.smallest == pytest.approx(0.5 - 200 / 40, rel=1e-6)
+    assert found.example == 17
+    assert found.gradient_norm == pytest.approx(1)
+    assert found.part == pytest.approx((0.5 - 200) / 40, rel=1e-6)
+    assert found.without == pytest.approx(0.5 * 39 / 40, rel=1e-6)
+    away = np.array([share * 0.2 / 0.02 for share in script.ALONG])
+    expected = 0.5 - 5 * (1 - away**2) * np.exp(-0.5 * away**2)
+    np.testing.assert_allclose(found.along, np.stack([expected, expected], axis=1), rtol=1e-4)
+    cells = row.strip("| ").split(" | ")
+    assert cells[1:6] == ["3", "1", "-4.5", "0.90", "17"]
+    assert [float(cell) for cell in cells[6:8]] == pytest.approx([-4.9875, 0.4875], 0.01)
+    assert cells[8] == "-0.10"
+    assert len(cells) == script.LOWEST_HEAD.count("|") - 1
