@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 from samedge.base.errors import UserError, run_script
 from samedge.config.settings import RunSettings
 from samedge.curvature.eigenpairs import top_eigenpairs
+from samedge.curvature.products import hessian_vector_product
 from samedge.data.file import read_data
 from samedge.machine.device import prepare_jax
 from samedge.records import files
@@ -98,12 +99,10 @@ def main() -> None:
 def rows(settings: RunSettings, checks, data, sizes: Sequence[int]) -> Iterator[str]:
     """Yield a line for every kept check of a run and every size."""
     problem = build_problem(settings, data)
-    shapes = jax.eval_shape(problem.init, jax.random.key(0))
     there = problem.train[0].shape[0]
     if max(sizes) > there:
         raise UserError(f"--sizes: found {max(sizes)}, the task has {there} training examples")
-    for kept in checks:
-        params = jax.tree.map(jnp.asarray, restore(kept.leaves, shapes, np.float32))
+    for kept, params in restored(problem, checks, np.float32):
         order = np.random.default_rng([settings.seed, kept.step]).permutation(there)
         for size in sizes:
             chosen = minibatches(order[: max(sizes)], size)
@@ -119,9 +118,7 @@ def rows(settings: RunSettings, checks, data, sizes: Sequence[int]) -> Iterator[
 def lowest_rows(settings: RunSettings, checks, data) -> Iterator[str]:
     """Yield a line for every kept check of a run, on all training examples in float64."""
     problem = build_problem(settings, data, np.float64)
-    shapes = jax.eval_shape(problem.init, jax.random.key(0))
-    for kept in checks:
-        params = jax.tree.map(jnp.asarray, restore(kept.leaves, shapes, np.float64))
+    for kept, params in restored(problem, checks, np.float64):
         found = lowest(problem.loss, params, problem.train, float(settings.rho))
         bound = negative_curvature_bound(found.gradient_norm, float(settings.rho))
         cells = [
@@ -134,14 +131,23 @@ def lowest_rows(settings: RunSettings, checks, data) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def restored(problem, checks, dtype: type[np.floating]) -> Iterator[tuple]:
+    """Yield every kept check with its parameters as the loss takes them."""
+    shapes = jax.eval_shape(problem.init, jax.random.key(0))
+    for kept in checks:
+        yield kept, jax.tree.map(jnp.asarray, restore(kept.leaves, shapes, dtype))
+
+
 def lowest(loss, params, examples, rho: float) -> Lowest:
     """Return the lowest eigenvalue over all examples, and what it comes from, in float64."""
     start, unravel = ravel_pytree(params)
-    gradient = jax.grad(lambda point, batch: loss(unravel(point), *batch))
+
+    def at(point, *batch):
+        return loss(unravel(point), *batch)
 
     @jax.jit
     def product(point, vector, batch):
-        return jax.jvp(lambda at: gradient(at, batch), (point,), (vector,))[1]
+        return hessian_vector_product(at, point, batch, vector)
 
     def end(batch):
         hessian = LinearOperator(
@@ -171,7 +177,7 @@ def lowest(loss, params, examples, rho: float) -> Lowest:
         return float(vector @ product(start + distance * vector, vector, examples))
 
     along = [(curvature(-share * rho), curvature(share * rho)) for share in ALONG]
-    norm = float(jnp.linalg.norm(gradient(start, examples)))
+    norm = float(jnp.linalg.norm(jax.grad(at)(start, *examples)))
     return Lowest(norm, smallest, worst, parts[worst], without, along)
 
 
