@@ -22,6 +22,10 @@ error: '$(PYTHON)' cannot make environments: its module ensurepip is missing, wh
 have in a package of its own: apt install python3-venv (of another Python than the system's:
 python3.13-venv, by its version), then give the same command again.
 endef
+define LINKED_VENV
+error: $(@D) is a link, to $(realpath $(@D)), and that is not the environment of this checkout: making
+one here would empty it. Remove the link (rm $(@D)), then give the same command again.
+endef
 
 # GPU=1 takes the environment with JAX for CUDA instead; it stands beside the other one.
 GPU ?=
@@ -157,9 +161,11 @@ $(BENCHMARK_STAMP): MORE = $(@D)/bin/python $(PIP_INSTALL) -r $(TORCH_CPU_LOCK) 
 	$(@D)/bin/python $(PIP_INSTALL) -r $(TORCH_LOCK)
 $(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP): export PYTHON_ADVICE = $(NO_PYTHON)
 $(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP): export VENV_ADVICE = $(NO_VENV)
+$(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP): export LINK_ADVICE = $(LINKED_VENV)
 $(STAMP) $(DATA_STAMP) $(GOOGLEBATCH_STAMP) $(BENCHMARK_STAMP):
 	@$(call fits,$(or $(PYTHON),false)) 2>/dev/null || { echo "$$PYTHON_ADVICE" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$$VENV_ADVICE" >&2; exit 1; }
+	@[ ! -L $(@D) ] || { echo "$$LINK_ADVICE" >&2; exit 1; }
 	@echo "Building $(@D) with $(PYTHON) from $(LOCKS); this takes some minutes"
 	$(PYTHON) -m venv --clear $(@D)
 	for lock in $(LOCKS); do $(@D)/bin/python $(PIP_INSTALL) -r $$lock || exit 1; done

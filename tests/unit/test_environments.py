@@ -278,6 +278,19 @@ def test_make_names_the_package_that_makes_environments(checkout, tmp_path):
     assert "apt install python3-venv" in done.stderr
 
 
+def test_make_empties_no_environment_of_another_checkout(checkout, tmp_path):
+    another = tmp_path / "another"
+    another.mkdir()
+    (checkout / ".venv").symlink_to(another)
+    path = tmp_path / "pythons"
+    fake_python(path, "python3", "3, 13")
+    done = made(checkout, path)
+    assert done.returncode != 0
+    assert f"error: .venv is a link, to {another}, and that is not" in done.stderr
+    assert "Remove the link (rm .venv)" in done.stderr
+    assert "venv --clear" not in done.stdout
+
+
 def test_make_checks_every_hash_and_takes_nothing_installed(checkout):
     plan = planned(checkout)
     installs = [command for command in plan.split("\n") if "pip install" in command]
