@@ -1,7 +1,11 @@
 """What is published with the findings at length: an archive, its gallery, verdicts, and runs."""
 
 import csv
+import re
+import subprocess
+import sys
 import tarfile
+import zipfile
 
 import pytest
 from PIL import Image
@@ -51,6 +55,20 @@ def test_the_verdicts_follow_from_the_cubes_of_the_archive(archive, repository, 
     assert {row["task"] for row in rows} == set(cubes)
     for row in rows:
         assert found[row["claim"], row["task"]] == row
+
+
+def test_the_example_of_the_findings_prints_the_medians_that_they_state(
+    archive, repository, tmp_path
+):
+    page = (repository / "docs/findings/length.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```python\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
+    with zipfile.ZipFile(archive) as packed:
+        packed.extract("length/cubes/cifar10.nc", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    medians = re.findall(r"\d+\.\d+", done.stdout.splitlines()[-1])[-3:]
+    assert f"their medians over η are {medians[0]}, {medians[1]} and {medians[2]}." in page
 
 
 def test_the_runs_are_those_that_their_experiment_asks_for(repository, tmp_path):
