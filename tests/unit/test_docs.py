@@ -194,7 +194,7 @@ VERDICTS = {
 }
 # Those whose page has them beside others, and those of runs that are not all of the experiment.
 BESIDE = {"length_claims": ("laptop_claims",)}
-PARTIAL = ("laptop_claims", "length_claims")
+PARTIAL = ("laptop_claims",)
 
 
 @pytest.mark.parametrize("verdicts", VERDICTS)

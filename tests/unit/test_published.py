@@ -1,6 +1,7 @@
 """What is published with the findings at length: an archive, its gallery, verdicts, and runs."""
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from samedge.analysis.claims import load_claims
-from samedge.analysis.verdicts import as_row, judge_all
+from samedge.analysis.verdicts import FORMULA, as_row, judge_all
 from samedge.base.files import check_seal
 from samedge.config import experiment as configuration
 from samedge.records import files
@@ -52,7 +53,7 @@ def test_the_verdicts_follow_from_the_cubes_of_the_archive(archive, repository, 
     path = repository / "docs/findings/length_claims.csv"
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["task"] for row in rows} == set(cubes)
+    assert {row["task"] for row in rows} == {*cubes, FORMULA}
     for row in rows:
         assert found[row["claim"], row["task"]] == row
 
@@ -69,6 +70,30 @@ def test_the_example_of_the_findings_prints_the_medians_that_they_state(
     )
     medians = re.findall(r"\d+\.\d+", done.stdout.splitlines()[-1])[-3:]
     assert f"their medians over η are {medians[0]}, {medians[1]} and {medians[2]}." in page
+
+
+def test_the_configuration_of_the_findings_goes_on_from_runs_of_the_experiment(
+    repository, tmp_path
+):
+    page = (repository / "docs/findings/length.md").read_text(encoding="utf-8")
+    [overlay] = re.findall(r"^```yaml\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "length_off.yaml"
+    path.write_text(overlay, encoding="utf-8")
+    length = [repository / "config.yaml", repository / "config" / "length.yaml"]
+    experiment = configuration.load([*length, path])
+    named = re.search(r"results/length_off/runs/mnist_off/eta\{(.+)\}_rho0_seed0.nc", page)
+    found = experiment.runs("mnist_off")
+    assert [run.name for run in found] == [f"eta{eta}_rho0_seed0" for eta in named[1].split(",")]
+    # But for what is measured beside, they start from runs of the experiment itself.
+    aside = {"density", "way"}
+    asked = {
+        run.name: json.loads(run.to_json()) for run in configuration.load(length).runs("mnist")
+    }
+    for run in experiment.runs("mnist"):
+        if str(run.rho) == "0.1":
+            mine, theirs = json.loads(run.to_json()), asked[run.name]
+            keys = mine.keys() | theirs.keys()
+            assert {key for key in keys if mine.get(key) != theirs.get(key)} == aside
 
 
 def test_the_runs_are_those_that_their_experiment_asks_for(repository, tmp_path):
