@@ -26,6 +26,18 @@ def archive(repository):
     return repository / "docs" / "findings" / "length.zip"
 
 
+@pytest.fixture(scope="module")
+def findings(repository):
+    """Return the text of the findings at length."""
+    return (repository / "docs/findings/length.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def configurations(repository):
+    """Return the files that the experiment at length is configured by."""
+    return [repository / "config.yaml", repository / "config" / "length.yaml"]
+
+
 def test_the_gallery_is_drawn_again_from_its_archive(archive, repository, tool, tmp_path):
     """Every PDF that is packed is drawn again, every picture is that of the page: byte for byte."""
     gallery = tool("write_gallery")
@@ -59,36 +71,32 @@ def test_the_verdicts_follow_from_the_cubes_of_the_archive(archive, repository, 
 
 
 def test_the_example_of_the_findings_prints_the_medians_that_they_state(
-    archive, repository, tmp_path
+    archive, findings, tmp_path
 ):
-    page = (repository / "docs/findings/length.md").read_text(encoding="utf-8")
-    [example] = re.findall(r"^```python\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
+    [example] = re.findall(r"^```python\n(.+?)^```$", findings, re.MULTILINE | re.DOTALL)
     with zipfile.ZipFile(archive) as packed:
         packed.extract("length/cubes/cifar10.nc", tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     medians = re.findall(r"\d+\.\d+", done.stdout.splitlines()[-1])[-3:]
-    assert f"their medians over η are {medians[0]}, {medians[1]} and {medians[2]}." in page
+    assert f"their medians over η are {medians[0]}, {medians[1]} and {medians[2]}." in findings
 
 
 def test_the_configuration_of_the_findings_goes_on_from_runs_of_the_experiment(
-    repository, tmp_path
+    findings, configurations, tmp_path
 ):
-    page = (repository / "docs/findings/length.md").read_text(encoding="utf-8")
-    [overlay] = re.findall(r"^```yaml\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
+    [overlay] = re.findall(r"^```yaml\n(.+?)^```$", findings, re.MULTILINE | re.DOTALL)
     path = tmp_path / "length_off.yaml"
     path.write_text(overlay, encoding="utf-8")
-    length = [repository / "config.yaml", repository / "config" / "length.yaml"]
-    experiment = configuration.load([*length, path])
-    named = re.search(r"results/length_off/runs/mnist_off/eta\{(.+)\}_rho0_seed0.nc", page)
+    experiment = configuration.load([*configurations, path])
+    named = re.search(r"results/length_off/runs/mnist_off/eta\{(.+)\}_rho0_seed0.nc", findings)
     found = experiment.runs("mnist_off")
     assert [run.name for run in found] == [f"eta{eta}_rho0_seed0" for eta in named[1].split(",")]
     # But for what is measured beside, they start from runs of the experiment itself.
     aside = {"density", "way"}
-    asked = {
-        run.name: json.loads(run.to_json()) for run in configuration.load(length).runs("mnist")
-    }
+    whole = configuration.load(configurations)
+    asked = {run.name: json.loads(run.to_json()) for run in whole.runs("mnist")}
     for run in experiment.runs("mnist"):
         if str(run.rho) == "0.1":
             mine, theirs = json.loads(run.to_json()), asked[run.name]
@@ -96,10 +104,8 @@ def test_the_configuration_of_the_findings_goes_on_from_runs_of_the_experiment(
             assert {key for key in keys if mine.get(key) != theirs.get(key)} == aside
 
 
-def test_the_runs_are_those_that_their_experiment_asks_for(repository, tmp_path):
-    experiment = configuration.load(
-        [repository / "config.yaml", repository / "config" / "length.yaml"]
-    )
+def test_the_runs_are_those_that_their_experiment_asks_for(repository, configurations, tmp_path):
+    experiment = configuration.load(configurations)
     for path in (repository / "docs" / "findings").glob("length_runs*.tar.xz"):
         with tarfile.open(path) as packed:
             packed.extractall(tmp_path, filter="data")
