@@ -1,11 +1,10 @@
-"""What is published with the findings at length: an archive, its gallery, verdicts, and runs."""
+"""What is published with the findings at length: an archive, its gallery and verdicts."""
 
 import csv
 import json
 import re
 import subprocess
 import sys
-import tarfile
 import zipfile
 
 import pytest
@@ -13,10 +12,10 @@ from PIL import Image
 
 from samedge.analysis.claims import load_claims
 from samedge.analysis.verdicts import FORMULA, as_row, judge_all
-from samedge.base.files import check_seal
 from samedge.config import experiment as configuration
+from samedge.config.grid import grid_json
 from samedge.records import files
-from samedge.records.merging import read_run_file
+from samedge.records.schema import STATUS
 from samedge.sharing.archive import verified
 from samedge.sharing.redraw import redraw
 
@@ -104,19 +103,12 @@ def test_the_configuration_of_the_findings_goes_on_from_runs_of_the_experiment(
             assert {key for key in keys if mine.get(key) != theirs.get(key)} == aside
 
 
-def test_the_runs_are_those_that_their_experiment_asks_for(repository, configurations, tmp_path):
+def test_the_archive_is_of_the_whole_experiment(archive, configurations, tmp_path):
+    """Every run that the configuration asks for is there, and was trained with its settings."""
     experiment = configuration.load(configurations)
-    for path in (repository / "docs" / "findings").glob("length_runs*.tar.xz"):
-        with tarfile.open(path) as packed:
-            packed.extractall(tmp_path, filter="data")
-    paths = sorted(tmp_path.glob("runs/*/*.nc"))
-    asked = {
-        (run.task, run.name): run.to_json()
-        for task in experiment.tasks
-        for run in experiment.runs(task)
-    }
-    assert paths
-    for path in paths:
-        assert check_seal(path)
-        settings = read_run_file(path).attributes["settings"]
-        assert settings == asked[path.parent.name, path.stem]
+    with verified(archive) as packed:
+        cubes = files.read_cubes([packed.extract(name, tmp_path) for name in packed.cubes()])
+    assert cubes.keys() == experiment.tasks.keys()
+    for task, cube in cubes.items():
+        assert cube.attrs["settings"] == grid_json(experiment.runs(task))
+        assert (cube["status"] != STATUS["missing"]).all()
