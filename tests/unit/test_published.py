@@ -26,6 +26,15 @@ def archive(repository):
 
 
 @pytest.fixture(scope="module")
+def unpacked(archive, tmp_path_factory):
+    """Return the cubes of the archive by task, and its configuration."""
+    folder = tmp_path_factory.mktemp("cubes")
+    with verified(archive) as packed:
+        cubes = files.read_cubes([packed.extract(name, folder) for name in packed.cubes()])
+        return cubes, packed.config()
+
+
+@pytest.fixture(scope="module")
 def findings(repository):
     """Return the text of the findings at length."""
     return (repository / "docs/findings/length.md").read_text(encoding="utf-8")
@@ -52,11 +61,9 @@ def test_the_gallery_is_drawn_again_from_its_archive(archive, repository, tool, 
         assert reduced == (gallery.PICTURES / f"{entry.target}.png").read_bytes(), entry.target
 
 
-def test_the_verdicts_follow_from_the_cubes_of_the_archive(archive, repository, tmp_path):
-    with verified(archive) as packed:
-        cubes = files.read_cubes([packed.extract(name, tmp_path) for name in packed.cubes()])
-        tasks = packed.config()["tasks"]
-    radii = {task: str(tasks[task]["figure_rho"]) for task in cubes}
+def test_the_verdicts_follow_from_the_cubes_of_the_archive(unpacked, repository):
+    cubes, config = unpacked
+    radii = {task: str(config["tasks"][task]["figure_rho"]) for task in cubes}
     found = {
         (one.claim.name, one.task): {name: str(value) for name, value in as_row(one).items()}
         for one in judge_all(load_claims(), [*cubes.values()], radii)
@@ -103,11 +110,10 @@ def test_the_configuration_of_the_findings_goes_on_from_runs_of_the_experiment(
             assert {key for key in keys if mine.get(key) != theirs.get(key)} == aside
 
 
-def test_the_archive_is_of_the_whole_experiment(archive, configurations, tmp_path):
+def test_the_archive_is_of_the_whole_experiment(unpacked, configurations):
     """Every run that the configuration asks for is there, and was trained with its settings."""
+    cubes, _ = unpacked
     experiment = configuration.load(configurations)
-    with verified(archive) as packed:
-        cubes = files.read_cubes([packed.extract(name, tmp_path) for name in packed.cubes()])
     assert cubes.keys() == experiment.tasks.keys()
     for task, cube in cubes.items():
         assert cube.attrs["settings"] == grid_json(experiment.runs(task))
